@@ -45,8 +45,12 @@ class Sandbox(Protocol):
         files: Mapping[str, bytes] | None = None,
         stdin: bytes = b"",
         timeout_s: float | None = None,
+        read_only: bool = False,
     ) -> SandboxResult:
-        """Run `argv` in `/workspace`. `files` are placed read-only in `/input`, outside the workspace."""
+        """Run `argv` in `/workspace`. `files` are placed read-only in `/input`, outside the workspace.
+
+        With `read_only` the copy of the workspace cannot be written either, and nothing is applied afterwards.
+        """
         ...
 
 
