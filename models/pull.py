@@ -31,7 +31,7 @@ from openhearth.models.reference import Reference, parse_hub_reference, resolve_
 from openhearth.models.sources.files import disk_errors, require_space, same_disk
 from openhearth.models.sources.job import Job
 
-__all__ = ["PulledModel", "Reference", "find_store", "list_pulled", "pull", "remove", "resolve_reference"]
+__all__ = ["PulledModel", "Reference", "fetch_raw", "find_store", "list_pulled", "pull", "remove", "resolve_reference"]
 
 _LOCK_POLL_S = 0.3
 _BYTES_PER_WEIGHT = {"int8": 1, "bfloat16": 2, "float32": 4}
@@ -52,9 +52,7 @@ def pull(
     `keep_raw`. Raises DownloadError (every source failed), IntegrityError, DiskFullError, CancelledError,
     MalformedFileError, or ConfigError for a reference that has nothing to pull.
     """
-    resolved = resolve_reference(reference)
-    if not resolved.is_local:
-        raise ConfigError(f"{reference} is not a model on this machine; there is nothing to pull.")
+    resolved = _resolve_local(reference)
     store = find_store(reference, settings)
     if store is not None:
         return store
@@ -64,18 +62,47 @@ def pull(
         return store if store is not None else _pull(reference, resolved, job, keep_raw=keep_raw)
 
 
+def fetch_raw(
+    reference: str,
+    settings: Settings,
+    progress: ProgressCallback | None = None,
+    *,
+    cancel: threading.Event | None = None,
+) -> Path:
+    """The model's files as its source has them, verified, not converted: its only file, or the folder of several.
+
+    They stay in the cache folder until a `pull` of the same model has used them. Raises what `pull` raises.
+    """
+    resolved = _resolve_local(reference)
+    job = Job(resolved.name, settings, progress or _silent, cancel or threading.Event())
+    with _lock(resolved, job):
+        entry, raw = _fetch(resolved, job)
+    return raw / entry.file if entry is not None and len(entry.files) == 1 else raw
+
+
+def _resolve_local(reference: str) -> Reference:
+    resolved = resolve_reference(reference)
+    if not resolved.is_local:
+        raise ConfigError(f"{reference} is not a model on this machine; there is nothing to pull.")
+    return resolved
+
+
+def _fetch(resolved: Reference, job: Job) -> tuple[CatalogEntry | None, Path]:
+    """The catalog's entry, if the reference names one, and where the files are."""
+    if resolved.kind == "catalog":
+        entry = find_entry(resolved.name)
+        return entry, _fetch_entry(entry, _download_folder(resolved), job)
+    if resolved.kind == "hf":
+        return None, _fetch_repository(resolved, _download_folder(resolved), job)
+    return None, Path(resolved.value)
+
+
 def _pull(reference: str, resolved: Reference, job: Job, *, keep_raw: bool) -> Path:
-    entry = find_entry(resolved.name) if resolved.kind == "catalog" else None
     store = store_folder(resolved, job.settings)
     precision = precision_of(resolved, job.settings)
-    download = _download_folder(resolved)
-    if entry is not None:
-        _require_room(entry, precision, download, store)
-        raw = _fetch_entry(entry, download, job)
-    elif resolved.kind == "hf":
-        raw = _fetch_repository(resolved, download, job)
-    else:
-        raw = Path(resolved.value)
+    if resolved.kind == "catalog":
+        _require_room(find_entry(resolved.name), precision, _download_folder(resolved), store)
+    entry, raw = _fetch(resolved, job)
     facts = _facts(reference, resolved, entry)
     with disk_errors(store):
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -89,16 +116,18 @@ def _pull(reference: str, resolved: Reference, job: Job, *, keep_raw: bool) -> P
         with disk_errors(store):
             convert(source, store, precision=precision, progress=job.progress, cancel=job.cancel, extra=facts)
     if not keep_raw:
-        shutil.rmtree(download, ignore_errors=True)
+        shutil.rmtree(_download_folder(resolved), ignore_errors=True)
     return store
 
 
 def _fetch_entry(entry: CatalogEntry, folder: Path, job: Job) -> Path:
     """Try the entry's sources in the order of the settings until one yields its files."""
-    from openhearth.models.sources.fetch import fetch
+    from openhearth.models.sources.fetch import fetch, is_complete
 
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if is_complete(entry, folder, job):
+        return folder
     order = job.settings.model.sources
     sources = sorted((s for s in entry.sources if s.kind in order), key=lambda s: order.index(s.kind))
     failures: list[tuple[str, DownloadError | IntegrityError]] = []

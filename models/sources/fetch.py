@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from openhearth.models.catalog import CatalogEntry, FolderSource, HubSource, IndexSource, Source
+from openhearth.models.sources.files import sha256_of
 from openhearth.models.sources.folder import fetch_from_folder
 from openhearth.models.sources.hub import fetch_from_hub
 from openhearth.models.sources.index import fetch_from_index
@@ -24,3 +25,16 @@ def fetch(source: Source, entry: CatalogEntry, folder: Path, job: Job) -> Path:
     if isinstance(source, FolderSource):
         return fetch_from_folder(source, entry, job)
     return fetch_from_url(source, entry, folder, job)
+
+
+def is_complete(entry: CatalogEntry, folder: Path, job: Job) -> bool:
+    """Whether an earlier pull has left all of the entry's files in `folder`; a damaged one is deleted."""
+    complete = True
+    for file in entry.files:
+        path = folder / file.name
+        if not path.exists():
+            complete = False
+        elif path.stat().st_size != file.size or sha256_of(path, job) != file.sha256:
+            path.unlink()
+            complete = False
+    return complete
