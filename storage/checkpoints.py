@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import delete, tuple_
+from sqlalchemy import delete, insert, literal, tuple_, update
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
 from openhearth.storage import statements
 from openhearth.storage.tables import CheckpointBlobRow, CheckpointRow, CheckpointWriteRow
 
-_Checkpoint = (CheckpointRow, CheckpointBlobRow, CheckpointWriteRow)
+_TABLES = (CheckpointRow, CheckpointBlobRow, CheckpointWriteRow)
 
 
 def put(session: Session, checkpoint: CheckpointRow, blobs: Iterable[CheckpointBlobRow]) -> None:
@@ -72,7 +73,7 @@ def list(  # noqa: A001
 
 
 def blobs(
-    session: Session, thread_id: str, namespace: str, versions: Collection[tuple[str, str]]
+    session: Session, thread_id: str, namespace: str, versions: Collection[tuple[str, int]]
 ) -> Sequence[CheckpointBlobRow]:
     """The channel values under these (channel, version) pairs; those that are not there are left out."""
     if not versions:
@@ -103,5 +104,61 @@ def delete_threads(session: Session, thread_ids: Collection[str]) -> None:
     """Remove everything of these threads."""
     if not thread_ids:
         return
-    for table in _Checkpoint:
+    for table in _TABLES:
         session.execute(delete(table).where(col(table.thread_id).in_(thread_ids)))
+
+
+def delete_of_runs(session: Session, run_ids: Collection[str]) -> Collection[tuple[str, str]]:
+    """Remove the checkpoints that these runs made, with their writes, and return the (thread, namespace) pairs met.
+
+    Channel values stay; the caller knows which are still used. Children lose their parent.
+    """
+    touched: set[tuple[str, str]] = set()
+    for row in session.exec(select(CheckpointRow).where(col(CheckpointRow.run_id).in_(run_ids))).all():
+        touched.add((row.thread_id, row.namespace))
+        _delete(session, row)
+    return touched
+
+
+def keep_latest(session: Session, thread_id: str) -> Collection[str]:
+    """Remove all but the newest checkpoint of each namespace, and return the namespaces. Channel values stay."""
+    latest: dict[str, CheckpointRow] = {}
+    for row in list(session, thread_id=thread_id):
+        if latest.setdefault(row.namespace, row) is not row:
+            _delete(session, row)
+    return latest.keys()
+
+
+def keep_blobs(session: Session, thread_id: str, namespace: str, used: Collection[tuple[str, int]]) -> None:
+    """Remove the namespace's channel values except those under these (channel, version) pairs."""
+    where = (col(CheckpointBlobRow.thread_id) == thread_id, col(CheckpointBlobRow.namespace) == namespace)
+    present = session.execute(select(CheckpointBlobRow.channel, CheckpointBlobRow.version).where(*where)).all()
+    for channel, version in present:
+        if (channel, version) not in used:
+            this = (col(CheckpointBlobRow.channel) == channel, col(CheckpointBlobRow.version) == version)
+            statements.change(session, delete(CheckpointBlobRow).where(*where, *this))
+
+
+def copy_thread(session: Session, source: str, target: str) -> None:
+    """Copy everything of one thread to another, which must not have the same checkpoints yet."""
+    for table in _TABLES:
+        columns = [*table.model_fields]
+        values = [literal(target) if name == "thread_id" else getattr(table, name) for name in columns]
+        copied = sql_select(*values).where(col(table.thread_id) == source)
+        session.connection().execute(insert(table).from_select(columns, copied))
+
+
+def _delete(session: Session, row: CheckpointRow) -> None:
+    statements.change(
+        session,
+        delete(CheckpointWriteRow).where(
+            col(CheckpointWriteRow.thread_id) == row.thread_id,
+            col(CheckpointWriteRow.namespace) == row.namespace,
+            col(CheckpointWriteRow.checkpoint_id) == row.id,
+        ),
+    )
+    here = (col(CheckpointRow.thread_id) == row.thread_id, col(CheckpointRow.namespace) == row.namespace)
+    statements.change(session, delete(CheckpointRow).where(*here, col(CheckpointRow.id) == row.id))
+    statements.change(
+        session, update(CheckpointRow).where(*here, col(CheckpointRow.parent_id) == row.id).values(parent_id=None)
+    )

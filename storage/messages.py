@@ -15,9 +15,18 @@ from openhearth.storage.tables import MessageRow, ThreadRow
 from openhearth.types import Message
 
 
-def add(session: Session, thread_id: str, parent_id: str | None, message: Message, run_id: str | None = None) -> str:
+def add(
+    session: Session,
+    thread_id: str,
+    parent_id: str | None,
+    message: Message,
+    run_id: str | None = None,
+    *,
+    message_id: str | None = None,
+) -> str:
     """Append `message` below `parent_id` (None: a new root) and return its id. The thread's head does not move.
 
+    `message_id` is one that `new_id("msg")` made, for who must know it before the transaction.
     Raises NotFoundError when the parent is not a message of this thread.
     """
     depth = 0
@@ -28,7 +37,7 @@ def add(session: Session, thread_id: str, parent_id: str | None, message: Messag
         if parent is None or parent[0] != thread_id:
             raise NotFoundError(f"The thread {thread_id} has no message {parent_id}.")
         depth = parent[1] + 1
-    message_id = new_id("msg")
+    message_id = message_id or new_id("msg")
     now = utc_now()
     row = {
         "id": message_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import CheckConstraint, Index, LargeBinary, MetaData, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, MetaData, text
 from sqlmodel import Field, SQLModel
 
 from openhearth.storage.columns import JSON, CleanText, String, UtcDateTime, utc_now
@@ -189,7 +189,7 @@ class CheckpointBlobRow(Table, table=True):
     thread_id: str = Field(primary_key=True, sa_type=String)
     namespace: str = Field(primary_key=True, sa_type=String)
     channel: str = Field(primary_key=True, sa_type=String)
-    version: str = Field(primary_key=True, sa_type=String)
+    version: int = Field(primary_key=True, sa_type=BigInteger)
     kind: str = Field(sa_type=String)
     data: bytes = Field(sa_type=LargeBinary)
 
