@@ -1,0 +1,178 @@
+"""The Textual app behind `hearth chat`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+
+from openhearth.config import Settings
+from openhearth.errors import HearthError
+from openhearth.paths import ensure_private, state_dir
+from openhearth.tui.clock import Clock
+from openhearth.tui.driver import Phase
+from openhearth.tui.screens.chat import ChatScreen
+from openhearth.tui.session import Session
+from openhearth.tui.theme import DARK, LIGHT, THEMES
+from openhearth.types import ApprovalPolicy, ErrorInfo
+
+_log = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
+_QUIT_WITHIN_S = 2.0
+"""A second Ctrl+C within this time quits."""
+
+
+class Progress(Message):
+    """The runtime or the model said how far it is; `share` is None where the end is unknown."""
+
+    def __init__(self, what: str, share: float | None) -> None:
+        super().__init__()
+        self.what, self.share = what, share
+
+
+class HearthApp(App[None]):
+    """The chat. The first screen is drawn before anything heavy is imported; the model loads behind it."""
+
+    TITLE = "OpenHearth"
+    CSS_PATH: ClassVar[list[str | PurePath]] = sorted(_HERE.glob("*/*.tcss"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", priority=True, show=False),
+        Binding("ctrl+c", "interrupt", "Stop or quit", show=False, system=True),
+    ]
+    CLOSE_TIMEOUT = 10.0
+
+    def __init__(self, session: Session, *, thread_id: str | None = None, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.session = session
+        self.clock = clock or Clock()
+        self.chat = ChatScreen(session)
+        self._first_thread = thread_id
+        self._interrupted_at = float("-inf")
+        self._closing = False
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK.name
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.chat
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._open)
+
+    # -- opening
+
+    @work(exclusive=True, group="open")
+    async def _open(self) -> None:
+        """Open the database, load the model, then show the thread that was asked for."""
+        driver = self.chat.driver
+        driver.become(Phase.OPENING, "opening")
+        try:
+            await self.session.open(self._report)
+            driver.become(Phase.OPENING, "loading the model")
+            driver.meters.know(await self.session.load_model(self._report))
+            await self.chat.open_thread(self._first_thread)
+        except HearthError as error:
+            await self._broken(ErrorInfo(code=error.code, title=error.title, message=error.message, hint=error.hint))
+        except Exception as error:
+            _log.exception("opening failed")
+            message = f"{type(error).__name__}: {error}"
+            hint = f"The details are in {log_file()}."
+            await self._broken(ErrorInfo(code="internal", title="OpenHearth broke", message=message, hint=hint))
+
+    async def _broken(self, error: ErrorInfo) -> None:
+        self.chat.driver.become(Phase.BROKEN, error.title.lower())
+        await self.chat.show_error(error)
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        """A ProgressCallback: called from any thread, so it only posts."""
+        self.post_message(Progress(what, done / total if total else None))
+
+    def on_progress(self, event: Progress) -> None:
+        driver = self.chat.driver
+        if driver.phase is Phase.OPENING:
+            driver.become(Phase.OPENING, event.what, event.share)
+
+    # -- stopping
+
+    def action_interrupt(self) -> None:
+        """Stop the running turn; where there is none, or on a second press, quit."""
+        again = self.clock.monotonic() - self._interrupted_at < _QUIT_WITHIN_S
+        self._interrupted_at = self.clock.monotonic()
+        if again:
+            self.run_worker(self.action_quit(), group="quit", exclusive=True)
+        elif not self.chat.driver.stop():
+            self.notify("Press Ctrl+C again to quit.", timeout=_QUIT_WITHIN_S)
+
+    async def action_quit(self) -> None:
+        """End a running turn as cancelled, close the database, and leave."""
+        if self._closing:
+            return
+        self._closing = True
+        try:
+            await self.chat.driver.aclose()
+            await self.session.close()
+        except Exception:
+            _log.exception("closing failed")
+        self.exit()
+
+    def _fatal_error(self) -> None:
+        """An unforeseen exception: a sentence and a log instead of a screen full of traceback."""
+        _log.critical("the interface broke", exc_info=True)
+        self.panic(f"OpenHearth's interface broke. What it did is kept; the details are in {log_file()}.")
+
+    # -- palette
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield SystemCommand("Threads", "Search, open, rename and delete threads", self.chat.action_threads)
+        yield SystemCommand("New thread", "Begin another conversation", self.chat.action_new_thread)
+        yield SystemCommand("Rename thread", "Give this thread another title", self.chat.action_rename)
+        yield SystemCommand(
+            "Copy last reply", "Put the last reply's Markdown on the clipboard", self.chat.action_copy_reply
+        )
+        yield SystemCommand("Copy last code", "Copy the last code block to the clipboard", self.chat.action_copy_code)
+        yield SystemCommand("Light or dark", "Switch between the two themes of OpenHearth", self.action_other_theme)
+        yield from super().get_system_commands(screen)
+
+    def action_other_theme(self) -> None:
+        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+
+
+def run_app(
+    settings: Settings,
+    *,
+    model: str | None = None,
+    workspace: Path | None = None,
+    approve: ApprovalPolicy | None = None,
+    thread_id: str | None = None,
+) -> int:
+    """Run the chat until the person leaves; the return value is the process's exit code.
+
+    `thread_id` (or a unique part of one) names the thread to open; None begins a new one.
+    """
+    ensure_private(log_file().parent)
+    handler = logging.FileHandler(log_file(), encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("openhearth")
+    logger.addHandler(handler)
+    try:
+        app = HearthApp(Session(settings, model=model, workspace=workspace, approve=approve), thread_id=thread_id)
+        app.run()
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    if left := app.chat.driver.thread_id:
+        print(f"Thread {left}", file=sys.stderr)
+    return app.return_code or 0
+
+
+def log_file() -> Path:
+    """Where unforeseen errors are written down."""
+    return state_dir() / "tui.log"

@@ -1,0 +1,1 @@
+"""The screens: the chat, the list of threads, and two small dialogs."""

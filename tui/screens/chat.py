@@ -1,0 +1,288 @@
+"""The chat: a conversation, a place to write, and what is going on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from openhearth.errors import HearthError
+from openhearth.events import ApprovalRequested, Event
+from openhearth.tui.driver import Driver, Phase
+from openhearth.tui.screens.dialogs import TextDialog
+from openhearth.tui.screens.threads import NEW_THREAD, ThreadsScreen
+from openhearth.tui.session import RunSummary, Session
+from openhearth.tui.text import clean_line
+from openhearth.tui.widgets.conversation import MAX_TURNS, PAGE, Conversation, EarlierTurns
+from openhearth.tui.widgets.decision import ApprovalPanel, Decision, ResumePanel
+from openhearth.tui.widgets.prompt import Prompt
+from openhearth.tui.widgets.queue import QueuedMessages
+from openhearth.tui.widgets.status_bar import StatusBar
+from openhearth.tui.widgets.title_bar import TitleBar
+from openhearth.tui.widgets.tool_card import ToolCard
+from openhearth.tui.widgets.turn import TurnView
+from openhearth.tui.widgets.welcome import Welcome
+from openhearth.types import ErrorInfo
+
+if TYPE_CHECKING:
+    from openhearth.tui.app import HearthApp
+
+_TONES = {
+    Phase.READY: "success",
+    Phase.RUNNING: "primary",
+    Phase.STOPPING: "warning",
+    Phase.WAITING: "warning",
+    Phase.INTERRUPTED: "warning",
+    Phase.BROKEN: "error",
+}
+_TICK_S = 0.25
+
+
+class ChatScreen(Screen[None]):
+    """Implements `RunView`: the driver tells it what to show."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop"),
+        Binding("ctrl+t", "threads", "Threads"),
+        Binding("ctrl+n", "new_thread", "New"),
+        Binding("ctrl+y", "copy_reply", "Copy"),
+        Binding("ctrl+o", "fold", "Fold"),
+        Binding("f2", "rename", "Rename", show=False),
+        Binding("f3", "decide", "Decide"),
+        Binding("pageup", "scroll_conversation(-1)", "Page up", show=False),
+        Binding("pagedown", "scroll_conversation(1)", "Page down", show=False),
+        Binding("ctrl+home", "conversation_top", "Top", show=False),
+        Binding("ctrl+end", "conversation_bottom", "Bottom", show=False),
+    ]
+    AUTO_FOCUS = "Prompt"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.driver = Driver(session, self)
+        self._conversation = Conversation()
+        self._prompt = Prompt()
+        self._status, self._title, self._queued = StatusBar(), TitleBar(), QueuedMessages()
+        self._folded = False
+
+    def compose(self) -> ComposeResult:
+        yield self._title
+        yield self._conversation
+        yield self._queued
+        yield self._prompt
+        yield self._status
+        yield Footer(compact=True)
+
+    async def on_mount(self) -> None:
+        self._title.model = clean_line(self.session.reference, 48)
+        await self._conversation.show([], [], self._welcome())
+        self.changed()
+        self.set_interval(_TICK_S, self._tick)
+
+    # -- RunView
+
+    async def begin_turn(self, task: str) -> None:
+        await self._conversation.begin(TurnView(task))
+
+    async def show_event(self, event: Event) -> None:
+        turn = self._turn
+        if turn is None or turn.run_id not in {"", event.run_id}:
+            return
+        await turn.apply(event)
+        if self._title.thread == "" and self.driver.thread_id:
+            await self._show_title()
+
+    async def show_error(self, error: ErrorInfo) -> None:
+        if self._turn is None:
+            await self._conversation.begin(TurnView(""))
+        if (turn := self._turn) is not None:
+            await turn.fail(error)
+
+    async def ask(self, question: ApprovalRequested) -> None:
+        await self._show_decision(ApprovalPanel(question))
+
+    def give_back(self, texts: list[str]) -> None:
+        self._prompt.put("\n".join(texts))
+
+    def changed(self) -> None:
+        if not self.is_mounted:
+            return
+        driver = self.driver
+        self._status.show(driver.activity, _TONES.get(driver.phase, "text-muted"), driver.meters, driver.share)
+        self._queued.show(driver.queue)
+        self.refresh_bindings()
+
+    # -- threads
+
+    async def open_thread(self, thread_id: str | None) -> None:
+        """Show a thread, or an empty new one, and continue where its last run stands."""
+        runs: list[RunSummary] = []
+        if thread_id is not None:
+            thread_id = await self.session.find_thread(thread_id)
+            runs = await self.session.runs(thread_id)
+        recent, hidden = runs[-MAX_TURNS:], [run.id for run in runs[:-MAX_TURNS]]
+        turns = [await self._turn_of(run, folded=run is not recent[-1]) for run in recent]
+        await self._hide_decision()
+        await self._conversation.show(turns, hidden, self._welcome())
+        self._prompt.remember(run.task for run in runs)
+        await self.driver.enter(thread_id, runs[-1] if runs else None)
+        for event in await self.session.events(runs[-1].id) if runs else ():
+            self.driver.meters.apply(event)
+        self.changed()
+        await self._show_title()
+        if self.driver.phase is Phase.INTERRUPTED:
+            await self._show_decision(ResumePanel(elsewhere=runs[-1].owned))
+
+    async def _turn_of(self, run: RunSummary, *, folded: bool) -> TurnView:
+        turn = TurnView(run.task, run_id=run.id, folded=folded)
+        for event in await self.session.events(run.id):
+            await turn.apply(event)
+        return turn
+
+    @on(EarlierTurns.Wanted)
+    async def _load_earlier(self) -> None:
+        wanted = set(self._conversation.hidden[-PAGE:])
+        runs = [run for run in await self.session.runs(self.driver.thread_id or "") if run.id in wanted]
+        await self._conversation.prepend([await self._turn_of(run, folded=True) for run in runs])
+
+    @work(exclusive=True, group="threads")
+    async def action_threads(self) -> None:
+        app = cast("HearthApp", self.app)
+        thread_id = self.driver.thread_id
+        screen = ThreadsScreen(
+            self.session, app.clock, current=thread_id, locked=thread_id if self.driver.busy else None
+        )
+        chosen = await app.push_screen_wait(screen)
+        if chosen is None or chosen == thread_id:
+            await self._show_title()
+        elif self.driver.busy:
+            self.notify("Stop the running turn first (Escape).", title="Still working", severity="warning")
+        else:
+            await self.open_thread(None if chosen == NEW_THREAD else chosen)
+
+    async def action_new_thread(self) -> None:
+        if self.driver.busy:
+            self.notify("Stop the running turn first (Escape).", title="Still working", severity="warning")
+        else:
+            await self.open_thread(None)
+
+    @work(exclusive=True, group="rename")
+    async def action_rename(self) -> None:
+        if (thread_id := self.driver.thread_id) is None:
+            return
+        title = await self.app.push_screen_wait(TextDialog("Rename thread", self._title.thread))
+        if title is not None:
+            try:
+                await self.session.rename(thread_id, title)
+            except HearthError as error:
+                self.notify(error.message, title=error.title, severity="error", markup=False)
+            await self._show_title()
+
+    # -- what the person does
+
+    @on(Prompt.Sent)
+    def _sent(self, event: Prompt.Sent) -> None:
+        if self.driver.submit(event.text):
+            self._prompt.accept(event.text)
+        elif self.driver.phase in {Phase.WAITING, Phase.INTERRUPTED}:
+            self.notify("The last run waits for your decision first.", severity="warning")
+            self.run_worker(self.action_decide())
+        else:
+            self.notify("The model could not be opened.", title="Not sent", severity="error")
+
+    @on(Decision.Made)
+    async def _decided(self, event: Decision.Made) -> None:
+        await self._hide_decision()
+        match event.answer:
+            case "approve" | "deny":
+                self.driver.decide(approve=event.answer == "approve", reason=event.reason)
+            case "resume":
+                self.driver.resume()
+            case "later":
+                self.notify("F3 shows it again.", title="Still waiting")
+
+    async def action_decide(self) -> None:
+        """Show the open decision again."""
+        if self.query(Decision):
+            self.query_one(Decision).focus()
+        elif self.driver.phase is Phase.WAITING and self.driver.question is not None:
+            await self.ask(self.driver.question)
+        elif self.driver.phase is Phase.INTERRUPTED:
+            await self._show_decision(ResumePanel(elsewhere=self.driver.activity != Phase.INTERRUPTED))
+
+    def action_stop(self) -> None:
+        if not self.driver.stop():
+            self._prompt.focus()
+
+    def action_copy_reply(self) -> None:
+        """Copy the focused tool card, else the last reply."""
+        focused = self.focused
+        replies = [text for turn in self._conversation.turns for text in turn.replies()]
+        text = focused.plain if isinstance(focused, ToolCard) else replies[-1] if replies else ""
+        if text:
+            self.app.copy_to_clipboard(text)
+            what = f"{focused.tool} call" if isinstance(focused, ToolCard) else "Last reply"
+            self.notify(f"{what} copied.", timeout=2, markup=False)
+
+    def action_copy_code(self) -> None:
+        """Copy the last code block: of a reply, or of a tool call."""
+        sources = [text for turn in self._conversation.turns for text in turn.sources()]
+        if sources:
+            self.app.copy_to_clipboard(sources[-1])
+            self.notify("Code copied.", timeout=2)
+
+    def action_fold(self) -> None:
+        self._folded = not self._folded
+        for turn in self._conversation.turns:
+            for card in turn.cards():
+                card.fold(self._folded)
+
+    def action_scroll_conversation(self, pages: int) -> None:
+        lines = max(1, self._conversation.size.height - 2)
+        self._conversation.scroll_relative(y=pages * lines, animate=False)
+
+    def action_conversation_top(self) -> None:
+        self._conversation.scroll_home(animate=False)
+
+    def action_conversation_bottom(self) -> None:
+        self._conversation.follow()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "stop":
+            return self.driver.busy
+        if action == "decide":
+            return self.driver.phase in {Phase.WAITING, Phase.INTERRUPTED} and not self.query(Decision)
+        return True
+
+    # -- parts
+
+    @property
+    def _turn(self) -> TurnView | None:
+        turns = self._conversation.turns
+        return turns[-1] if turns else None
+
+    def _welcome(self) -> Welcome:
+        session = self.session
+        return Welcome(model=session.reference, workspace=str(session.workspace), approve=session.approve)
+
+    async def _show_title(self) -> None:
+        thread_id = self.driver.thread_id
+        self._title.thread = clean_line(await self.session.title(thread_id)) if thread_id else ""
+
+    async def _show_decision(self, panel: Decision) -> None:
+        await self._hide_decision()
+        await self.mount(panel, before=self._queued)
+        self._conversation.follow()
+        self.refresh_bindings()
+
+    async def _hide_decision(self) -> None:
+        await self.query(Decision).remove()
+        self._prompt.focus()
+
+    def _tick(self) -> None:
+        if self.driver.busy:
+            self._conversation.tick(cast("HearthApp", self.app).clock.monotonic())
