@@ -81,7 +81,8 @@ class SafetensorsFile:
         entry = self.tensors[name]
         if entry.size == 0:
             return torch.empty(entry.shape, dtype=entry.dtype)
-        raw = torch.frombuffer(self._map, dtype=torch.uint8, count=entry.size, offset=entry.offset)
+        # The view keeps the map from being unmapped under the tensor: frombuffer itself only holds a reference.
+        raw = torch.frombuffer(memoryview(self._map), dtype=torch.uint8, count=entry.size, offset=entry.offset)
         if raw.data_ptr() % entry.dtype.itemsize:
             raw = raw.clone()
         return raw.view(entry.dtype).view(entry.shape)

@@ -1,0 +1,155 @@
+"""Linear layers in several precisions behind one call.
+
+Every linear computes `row_scale * (x @ weight.T) + bias` for rows `x` of shape [rows, in] and gives [rows, out] in
+float32. `row_scale` is a float, a tensor [rows, 1], or None for 1. Taking the scale as an argument lets RMSNorm leave
+its division to the linear behind it, where it costs one small multiplication of the result.
+
+Quantised kinds use FBGEMM's `quantized::linear_dynamic`: int8 weights with one scale per output channel, activations
+quantised to 8 bits on the fly with one scale per *tensor*. One row with an outlier would so ruin all others; hence
+each row is divided by its own maximum first, and the result multiplied by it. A single row needs no such care.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openhearth.models.layers.quantise import dequantise_rows
+
+LinearKind = Literal["float32", "bfloat16", "int8", "int8-wide"]
+RowScale = float | Tensor | None
+
+_SMALLEST = 1e-20
+_WIDE_STEPS = 254.0
+
+
+class Linear(Protocol):
+    """`row_scale * (x @ weight.T) + bias`; see the module."""
+
+    def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor: ...
+
+
+def build_linear(tensors: Mapping[str, Tensor], name: str, kind: LinearKind, device: torch.device) -> Linear:
+    """The linear `name` from its stored tensors `name.weight`, `name.scale` (int8 kinds) and `name.bias` (optional).
+
+    The int8 kernels exist on the CPU alone; on another device int8 weights are unpacked to bfloat16.
+    """
+    weight = tensors[f"{name}.weight"]
+    bias = tensors.get(f"{name}.bias")
+    bias = None if bias is None else bias.to(device, torch.float32)
+    if kind in ("float32", "bfloat16"):
+        return FloatLinear(weight.to(device), bias)
+    scale = tensors[f"{name}.scale"]
+    if device.type != "cpu":
+        return FloatLinear(dequantise_rows(weight.to(device), scale.to(device)).to(torch.bfloat16), bias)
+    return (WideInt8Linear if kind == "int8-wide" else Int8Linear)(weight, scale, bias)
+
+
+class FloatLinear:
+    """Weights [out, in] in a floating type; the product is computed in that type."""
+
+    __slots__ = ("bias", "weight")
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.weight = weight
+        self.bias = bias
+
+    def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
+        y = F.linear(x.to(self.weight.dtype), self.weight).float()
+        return _finish(y, row_scale, self.bias)
+
+
+class Int8Linear:
+    """Weights int8 [out, in] with `scale` [out]; activations 8 bits a row."""
+
+    __slots__ = ("bias", "packed")
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
+        self.packed = _pack(weight, scale)
+        self.bias = bias
+
+    def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
+        if x.shape[0] == 1:
+            return _finish(_linear_dynamic(x, self.packed), row_scale, self.bias)
+        largest = torch.linalg.vector_norm(x, torch.inf, -1, True).clamp_min_(_SMALLEST)
+        y = _linear_dynamic(x / largest, self.packed)
+        return _finish(y, largest if row_scale is None else largest * row_scale, self.bias)
+
+
+class WideInt8Linear:
+    """Weights int8 [out, in] with `scale` [out]; activations 16 bits a row, in two passes of 8 bits.
+
+    Each row becomes two: its value in whole steps of 1/127 of its maximum, and what that left over, in steps 254
+    times finer. Both are multiplied in one call, so that the weights are read once: at a single row, where memory is
+    what counts, the second half is free. Two extra input channels of weight zero carry the ends of the 8-bit range,
+    which pins FBGEMM's on-the-fly scale to exactly 1, so that whole steps are kept exactly.
+    """
+
+    __slots__ = ("bias", "inputs", "packed", "padded")
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
+        self.inputs = weight.shape[1]
+        self.padded = self.inputs + 2
+        self.packed = _pack(F.pad(weight, (0, 2)), scale)
+        self.bias = bias
+
+    def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
+        rows = x.shape[0]
+        step = torch.linalg.vector_norm(x, torch.inf, -1, True).clamp_min_(_SMALLEST).div_(127.0)
+        halves = x.new_empty(2, rows, self.padded)
+        halves[:, :, self.inputs] = -128.0
+        halves[:, :, self.inputs + 1] = 127.0
+        whole, rest = halves[0, :, : self.inputs], halves[1, :, : self.inputs]
+        torch.div(x, step, out=rest)
+        torch.round(rest, out=whole)
+        rest.sub_(whole).mul_(_WIDE_STEPS)
+        y = _linear_dynamic(halves.view(2 * rows, self.padded), self.packed)
+        y = torch.add(y[:rows], y[rows:], alpha=1 / _WIDE_STEPS)
+        return _finish(y, step if row_scale is None else step * row_scale, self.bias)
+
+
+def _finish(y: Tensor, row_scale: RowScale, bias: Tensor | None) -> Tensor:
+    if row_scale is None:
+        return y if bias is None else y.add_(bias)
+    if bias is None:
+        return y.mul_(row_scale)
+    if isinstance(row_scale, float):
+        return torch.add(bias, y, alpha=row_scale)
+    return torch.addcmul(bias, y, row_scale)
+
+
+def _linear_dynamic(x: Tensor, packed: torch.ScriptObject) -> Tensor:
+    return torch.ops.quantized.linear_dynamic.default(x, packed, False)  # type: ignore[no-any-return]
+
+
+def _pack(weight: Tensor, scale: Tensor) -> torch.ScriptObject:
+    """Copy int8 weights into FBGEMM's own layout."""
+    _select_fbgemm()
+    zero = torch.zeros(weight.shape[0], dtype=torch.long)
+    quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zero, 0)
+    return torch.ops.quantized.linear_prepack.default(quantised, None)  # type: ignore[no-any-return]
+
+
+_selection = threading.Lock()
+_selected = False
+
+
+def _select_fbgemm() -> None:
+    """The engine that packs is a setting of the process. PyTorch warns once that quantised tensors will go."""
+    global _selected
+    with _selection:
+        if _selected:
+            return
+        torch.backends.quantized.engine = "fbgemm"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            torch._make_per_channel_quantized_tensor(
+                torch.zeros(1, 1, dtype=torch.int8), torch.ones(1).double(), torch.zeros(1, dtype=torch.long), 0
+            )
+        _selected = True

@@ -1,0 +1,248 @@
+"""From a checkpoint to a store, a layer at a time: the whole model is never in memory.
+
+For int8, a fixed text runs through each layer in float32 as the layer passes by. The largest activation of every input
+channel decides SmoothQuant's factors (layers/quantise.py), and these are folded into what stands before the linear,
+so that they cost nothing at run time: into the norm's weight before `qkv` and `up_gate`, into the value rows of `qkv`
+before `o`, into the up rows of `up_gate` before `down`. Activations into `down` keep rare huge values even so; there
+16 bits are kept of them (`int8-wide`).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openhearth.errors import CancelledError, DiskFullError
+from openhearth.models.architectures.decoder import Position, build_layer
+from openhearth.models.architectures.layout import LAYER_LINEARS, layer_prefix, layer_tensors
+from openhearth.models.base import ProgressCallback
+from openhearth.models.layers.linear import Linear, LinearKind, RowScale
+from openhearth.models.layers.quantise import quantise_rows, smoothing_factors
+from openhearth.models.layers.rope import rotations
+from openhearth.models.loading import store as layout
+from openhearth.models.loading.calibration import CALIBRATION_TEXT, CALIBRATION_TOKENS
+from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.safetensors import write_safetensors
+from openhearth.models.loading.source import TensorSource, open_source
+from openhearth.models.loading.store import FORMAT_VERSION, Manifest, Precision
+
+_INT8_KINDS: dict[str, LinearKind] = {"down": "int8-wide"}
+_CPU = torch.device("cpu")
+
+
+def convert(
+    source: Path,
+    store: Path,
+    *,
+    precision: Precision = "int8",
+    progress: ProgressCallback | None = None,
+    cancel: threading.Event | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the checkpoint `source` (see `open_source`) as the store folder `store`, replacing what is there.
+
+    `extra` goes into the manifest; its key `sha256`, when given, is taken as the source's and spares reading it once
+    more. Raises what `open_source` raises, CancelledError once `cancel` is set, DiskFullError. Whatever happens,
+    `store` is either complete or as it was.
+    """
+    temporary = store.with_name(f".{store.name}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        opened = open_source(source)
+        try:
+            _write(opened, source, temporary, precision, progress, cancel or threading.Event(), dict(extra or {}))
+        finally:
+            opened.close()
+        _replace(temporary, store)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(f"The disk is full; {store} was not written.", hint="Free some space.") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(
+    source: TensorSource,
+    path: Path,
+    folder: Path,
+    precision: Precision,
+    progress: ProgressCallback | None,
+    cancel: threading.Event,
+    extra: dict[str, Any],
+) -> None:
+    config = source.config()
+    (folder / layout.CONFIG).write_text(config.to_json(), encoding="utf-8")
+    (folder / layout.TOKENIZER).write_text(source.tokenizer().to_str(), encoding="utf-8")
+    template = source.chat_template()
+    if template is not None:
+        (folder / layout.TEMPLATE).write_text(template, encoding="utf-8")
+    with torch.inference_mode():
+        stream = _Stream(source, config, precision, progress, cancel)
+        write_safetensors(folder / layout.WEIGHTS, stream.tensors())
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        precision=precision,
+        linears=stream.kinds,
+        source=path.name,
+        source_bytes=_size(path),
+        source_sha256=extra.get("sha256") or _sha256(path),
+        weights_bytes=(folder / layout.WEIGHTS).stat().st_size,
+        extra=extra,
+    )
+    (folder / layout.MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+
+
+class _Stream:
+    """The store's tensors one after the other; `kinds` is complete when they have all been taken."""
+
+    def __init__(
+        self,
+        source: TensorSource,
+        config: DecoderConfig,
+        precision: Precision,
+        progress: ProgressCallback | None,
+        cancel: threading.Event,
+    ) -> None:
+        self.kinds: dict[str, LinearKind] = {}
+        self._source, self._config, self._precision = source, config, precision
+        self._progress, self._cancel = progress, cancel
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        config = self._config
+        embedding = self._load("model.embed_tokens.weight")
+        hidden = embedding[self._calibration_ids()]
+        yield from self._linear("embedding", embedding)
+        del embedding
+        self._report(1)
+        calibration = _Calibration(config, hidden) if self._precision == "int8" else None
+        for index in range(config.layers):
+            tensors = layer_tensors(config, index, self._load)
+            if calibration is not None:
+                calibration.smooth(tensors)
+            for name, tensor in tensors.items():
+                owner, _, part = name.rpartition(".")
+                full = f"{layer_prefix(index)}.{owner}"
+                if part == "weight" and owner in LAYER_LINEARS:
+                    yield from self._linear(full, tensor)
+                else:
+                    yield f"{full}.{part}", tensor
+            self._report(index + 2)
+        yield "norm.weight", self._load("model.norm.weight")
+        if not config.tie_embeddings:
+            yield from self._linear("head", self._load("lm_head.weight"))
+        self._report(config.layers + 2)
+
+    def _linear(self, name: str, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that `weight` is stored as, in the precision that its place asks for."""
+        kind: LinearKind = self._precision
+        if kind == "int8":
+            kind = _INT8_KINDS.get(name.rpartition(".")[2], "int8")
+        self.kinds[name] = kind
+        if kind in ("int8", "int8-wide"):
+            quantised, scale = quantise_rows(weight)
+            yield f"{name}.weight", quantised
+            yield f"{name}.scale", scale
+        else:
+            yield f"{name}.weight", weight.to(torch.bfloat16 if kind == "bfloat16" else torch.float32)
+
+    def _load(self, name: str) -> Tensor:
+        if self._cancel.is_set():
+            raise CancelledError("The conversion was cancelled.", hint="Nothing was left behind; start it again.")
+        return self._source.load(name)
+
+    def _calibration_ids(self) -> Tensor:
+        config = self._config
+        ids = self._source.tokenizer().encode(CALIBRATION_TEXT, add_special_tokens=False).ids
+        first = [config.bos_id] if config.add_bos and config.bos_id is not None else []
+        return torch.tensor([*first, *ids][: min(CALIBRATION_TOKENS, config.max_context)])
+
+    def _report(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress("Converting the model", done, self._config.layers + 2)
+
+
+class _Calibration:
+    """Carries the calibration text's hidden states [tokens, size] from layer to layer."""
+
+    def __init__(self, config: DecoderConfig, hidden: Tensor) -> None:
+        rows = hidden.shape[0]
+        self._config, self._hidden = config, hidden
+        rotation = rotations(config.head_dim, config.rope_theta, config.rope_scaling, rows, _CPU)
+        self._position = Position(0, rows, rotation, None)
+        self._cache = torch.empty(2, config.kv_heads, rows, config.head_dim)
+
+    def smooth(self, tensors: dict[str, Tensor]) -> None:
+        """Run one layer and fold smoothing factors into its tensors, in place; their product stays the same."""
+        config = self._config
+        layer = build_layer(config, tensors, dict.fromkeys(LAYER_LINEARS, "float32"), _CPU)
+        observed = {name: _Observed(getattr(layer, name)) for name in LAYER_LINEARS}
+        for name, linear in observed.items():
+            setattr(layer, name, linear)
+        self._hidden = layer(self._hidden, self._cache, self._position)
+        largest = {name: linear.largest for name, linear in observed.items()}
+
+        for name, norm in (("qkv", "attention_norm"), ("up_gate", "mlp_norm")):
+            factors = smoothing_factors(largest[name], tensors[f"{name}.weight"])
+            tensors[f"{name}.weight"] *= factors
+            tensors[f"{norm}.weight"] /= factors
+
+        # A value head serves a group of query heads, so these share its factors.
+        group = (config.kv_heads, config.heads // config.kv_heads, config.head_dim)
+        shared = largest["o"].view(group).amax(1).flatten()
+        weight = tensors["o.weight"].view(-1, *group)
+        factors = smoothing_factors(shared, weight.abs().amax(2).flatten(1))
+        weight *= factors.view(config.kv_heads, 1, config.head_dim)
+        values = (config.heads + config.kv_heads) * config.head_dim
+        for name in ("qkv.weight", "qkv.bias"):
+            if name in tensors:
+                rows = tensors[name][values:]
+                rows /= factors.view(-1, *[1] * (rows.dim() - 1))
+
+        factors = smoothing_factors(largest["down"], tensors["down.weight"])
+        tensors["down.weight"] *= factors
+        tensors["up_gate.weight"][: config.intermediate_size] /= factors[:, None]
+
+
+class _Observed:
+    """A linear that remembers its inputs' largest absolute value in each channel, [in]."""
+
+    def __init__(self, linear: Linear) -> None:
+        self._linear = linear
+        self.largest = torch.empty(0)
+
+    def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
+        scaled = x if row_scale is None else x * row_scale
+        self.largest = torch.linalg.vector_norm(scaled, torch.inf, 0)
+        return self._linear(x, row_scale)
+
+
+def _replace(temporary: Path, store: Path) -> None:
+    if store.exists():
+        old = temporary.with_suffix(".old")
+        store.rename(old)
+        temporary.rename(store)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(store)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
