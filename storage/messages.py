@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from openhearth.errors import NotFoundError
 from openhearth.storage import statements
@@ -13,6 +15,8 @@ from openhearth.storage.columns import utc_now
 from openhearth.storage.ids import new_id
 from openhearth.storage.tables import MessageRow, ThreadRow
 from openhearth.types import Message
+
+T = TypeVar("T")
 
 
 def add(
@@ -64,23 +68,12 @@ def get(session: Session, message_id: str) -> MessageRow:
 
 def path(session: Session, head_id: str | None) -> list[Message]:
     """The conversation that ends in `head_id`, root first. None is the empty one. Raises NotFoundError."""
-    return [to_message(row) for row in path_rows(session, head_id)]
+    return [Message.model_validate(body) for body in _path(session, head_id, select(MessageRow.body))]
 
 
 def path_rows(session: Session, head_id: str | None) -> Sequence[MessageRow]:
-    """The rows of `path`."""
-    if head_id is None:
-        return []
-    chain = (
-        select(MessageRow.id, MessageRow.parent_id).where(col(MessageRow.id) == head_id).cte("chain", recursive=True)
-    )
-    chain = chain.union_all(select(MessageRow.id, MessageRow.parent_id).where(col(MessageRow.id) == chain.c.parent_id))
-    rows = session.exec(
-        select(MessageRow).join(chain, col(MessageRow.id) == chain.c.id).order_by(col(MessageRow.depth))
-    ).all()
-    if not rows:
-        raise NotFoundError(f"No message is named {head_id!r}.")
-    return rows
+    """The rows of `path`, for whoever needs their ids."""
+    return _path(session, head_id, select(MessageRow))
 
 
 def tree(session: Session, thread_id: str) -> Sequence[MessageRow]:
@@ -95,3 +88,16 @@ def tree(session: Session, thread_id: str) -> Sequence[MessageRow]:
 def to_message(row: MessageRow) -> Message:
     """The value that the row holds."""
     return Message.model_validate(row.body)
+
+
+def _path(session: Session, head_id: str | None, query: SelectOfScalar[T]) -> Sequence[T]:
+    if head_id is None:
+        return []
+    links = select(MessageRow.id, MessageRow.parent_id)
+    chain = links.where(col(MessageRow.id) == head_id).cte("chain", recursive=True)
+    chain = chain.union_all(links.where(col(MessageRow.id) == chain.c.parent_id))
+    query = query.join(chain, col(MessageRow.id) == chain.c.id).order_by(col(MessageRow.depth))
+    found = session.exec(query).all()
+    if not found:
+        raise NotFoundError(f"No message is named {head_id!r}.")
+    return found

@@ -1,0 +1,82 @@
+"""One run while this process executes it: what its nodes share, and where it stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openhearth.agents.journal import Journal, Write
+from openhearth.agents.scope import CancelScope
+from openhearth.agents.spec import AgentSpec
+from openhearth.agents.state import LoopState, Spent
+from openhearth.models.base import Model
+from openhearth.storage import messages, threads
+from openhearth.storage.store import Session
+from openhearth.tools.base import Sandbox, ToolContext
+from openhearth.tools.toolset import Toolset
+from openhearth.types import Message, ToolCall
+
+
+@dataclass(slots=True)
+class Execution:
+    """`own` names the tools that the program handed over. `head` is the run's last message that is kept.
+
+    `partial` is text of a reply that is not kept yet; a run that ends early keeps it.
+    """
+
+    run_id: str
+    thread_id: str
+    task: str
+    spec: AgentSpec
+    model: Model
+    toolset: Toolset
+    own: frozenset[str]
+    sandbox: Sandbox
+    journal: Journal
+    scope: CancelScope = field(default_factory=CancelScope)
+    spent: Spent = field(default_factory=Spent)
+    head: str | None = None
+    partial: str = ""
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What every event carries."""
+        return {"run_id": self.run_id, "thread_id": self.thread_id}
+
+    def enter(self, state: LoopState) -> float:
+        """Every node begins here. Returns the time, from which the node counts its work."""
+        self.journal.flush()
+        self.spent = Spent.model_validate(state.get("spent") or {})
+        self.head = state.get("head") or self.head
+        self.scope.check()
+        return time.monotonic()
+
+    def message(self, message: Message, parent_id: str | None, message_id: str) -> Write:
+        """A staged write that appends `message` and moves the thread's head along.
+
+        The head moves only while it is this run's: somebody may have gone on from elsewhere while the run waited,
+        and then this run goes on as a branch.
+        """
+
+        def write(session: Session) -> None:
+            messages.add(session, self.thread_id, parent_id, message, self.run_id, message_id=message_id)
+            if threads.get(session, self.thread_id).head_id == parent_id:
+                threads.set_head(session, self.thread_id, message_id)
+            self.head = message_id
+
+        return write
+
+    async def path(self, head: str | None) -> list[Message]:
+        """The conversation up to `head`."""
+        return await self.journal.read(lambda session: messages.path(session, head))
+
+    def tool_context(self, call: ToolCall) -> ToolContext:
+        return ToolContext(
+            workspace=Path(self.spec.workspace),
+            sandbox=self.sandbox,
+            run_id=self.run_id,
+            call_id=call.id,
+            idempotency_key=f"{self.run_id}/{call.id}",
+        )

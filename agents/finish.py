@@ -1,0 +1,110 @@
+"""How a run ends: one transaction that leaves the thread whole, tells what happened and gives the lease back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from openhearth.agents import prompt
+from openhearth.agents.context import unanswered
+from openhearth.agents.execution import Execution
+from openhearth.errors import HearthError, StorageError
+from openhearth.events import Event, RunFinished, ToolFinished
+from openhearth.storage import events, ledger, messages, runs
+from openhearth.storage.ids import new_id
+from openhearth.storage.store import Session
+from openhearth.types import ErrorInfo, Message, RunStatus, ToolCall, ToolOutput
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    status: RunStatus
+    error: ErrorInfo | None = None
+
+
+def error_info(error: BaseException) -> ErrorInfo:
+    """An error as data. What nobody expected gets the code `internal`."""
+    if isinstance(error, HearthError):
+        return ErrorInfo(code=error.code, title=error.title, message=error.message, hint=error.hint)
+    return ErrorInfo(
+        code="internal",
+        title="Internal error",
+        message=f"{type(error).__name__}: {error}",
+        hint="This is a bug; hearth.log in the state folder has the traceback.",
+    )
+
+
+async def finish(run: Execution, ending: Ending) -> None:
+    """Write the end of the run and publish RunFinished.
+
+    When it cannot be written, the reader still gets its RunFinished, with that error; the run is then still to be
+    resumed, as after a crash.
+    """
+    try:
+        await run.journal.commit_last(lambda session: _write(session, run, ending))
+    except Exception as error:
+        _log.warning("The end of %s could not be kept.", run.run_id, exc_info=True)
+        cause = ending.error if isinstance(error, StorageError) and ending.error else error_info(error)
+        run.journal.publish_unkept(_finished(run, Ending("failed", cause), run.partial))
+
+
+def _write(session: Session, run: Execution, ending: Ending) -> list[Event]:
+    path = messages.path(session, run.head)
+    happened: list[Event] = []
+    output = run.partial
+    if ending.status == "done":
+        output = next((m.content for m in reversed(path) if m.role == "assistant"), "")
+    elif ending.status in ("failed", "cancelled"):
+        if run.partial:
+            _append(session, run, Message(role="assistant", content=run.partial))
+        for call in unanswered(path):
+            happened += _close_call(session, run, call, ending)
+    finished = _finished(run, ending, output)
+    runs.update(
+        session,
+        run.run_id,
+        status=ending.status,
+        output=output,
+        error=ending.error,
+        usage=finished.usage,
+        steps=finished.steps,
+        tool_calls=finished.tool_calls,
+        duration_s=finished.duration_s,
+    )
+    return [events.append(session, event) for event in (*happened, finished)]
+
+
+def _close_call(session: Session, run: Execution, call: ToolCall, ending: Ending) -> list[Event]:
+    """Give a call that the run leaves behind a result, so that the thread can go on."""
+    why = ending.error.message if ending.error else "The run ended."
+    entry = ledger.get(session, run.run_id, call.id)
+    if entry is None:
+        output = ToolOutput(content=prompt.NOT_RUN.format(reason=why), ok=False)
+    else:
+        output = ledger.output(entry) or ToolOutput(content=prompt.STOPPED_CALL.format(reason=why), ok=False)
+    _append(session, run, Message(role="tool", content=output.content, tool_call_id=call.id, name=call.name))
+    if entry is None or entry.state != "intended":
+        return []
+    ledger.settle(session, run.run_id, call.id, output, 0.0)
+    return [ToolFinished(**run.ids, call=call, output=output, duration_s=0.0)]
+
+
+def _append(session: Session, run: Execution, message: Message) -> None:
+    run.message(message, run.head, new_id("msg"))(session)
+
+
+def _finished(run: Execution, ending: Ending, output: str) -> RunFinished:
+    spent = run.spent
+    return RunFinished(
+        **run.ids,
+        status=ending.status,
+        output=output,
+        usage=spent.usage,
+        steps=spent.rounds,
+        tool_calls=spent.calls,
+        duration_s=spent.work_s,
+        tokens_per_second=spent.tokens_per_second,
+        error=ending.error,
+    )
