@@ -23,6 +23,9 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 EntryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
+Precision = Literal["int8", "bfloat16", "float32"]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -90,7 +93,7 @@ class CatalogEntry(_Record):
     parameters: Annotated[int, Field(gt=0)]
     context: Annotated[int, Field(gt=0)]
     chat_format: str | None = None
-    precision: Literal["int8", "bfloat16", "float32"] = "int8"
+    precision: Precision = "int8"
     files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 

@@ -17,7 +17,7 @@ from openhearth import paths
 from openhearth.config import Settings
 from openhearth.errors import ConfigError, DownloadError, IntegrityError
 from openhearth.models.base import ProgressCallback
-from openhearth.models.catalog import CatalogEntry, find_entry
+from openhearth.models.catalog import CatalogEntry, Precision, find_entry
 from openhearth.models.pulled import (
     MANIFEST,
     PulledModel,
@@ -106,6 +106,8 @@ def _pull(reference: str, resolved: Reference, job: Job, *, keep_raw: bool) -> P
     facts = _facts(reference, resolved, entry)
     with disk_errors(store):
         store.parent.mkdir(parents=True, exist_ok=True)
+    for draft in store.parent.glob(f".{store.name}.*"):  # what a killed conversion left
+        shutil.rmtree(draft, ignore_errors=True)
     if entry is not None and entry.kind == "embedding":
         _keep(entry, raw, store, {"precision": precision, **facts})
     else:
@@ -169,7 +171,6 @@ def _fetch_repository(resolved: Reference, folder: Path, job: Job) -> Path:
 def _keep(entry: CatalogEntry, raw: Path, store: Path, manifest: dict[str, object]) -> None:
     """Publish an embedding model's files as they are."""
     draft = store.with_name(f".{store.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     with disk_errors(store):
         draft.mkdir(parents=True)
         for file in entry.files:
@@ -183,11 +184,11 @@ def _facts(reference: str, resolved: Reference, entry: CatalogEntry | None) -> d
     facts: dict[str, object] = {"reference": reference, "title": entry.title if entry else resolved.value}
     if entry is not None:
         facts |= {"kind": entry.kind, "licence": entry.licence, "chat_format": entry.chat_format}
-        facts |= {"files": {file.name: file.sha256 for file in entry.files}}
+        facts |= {"sha256": entry.sha256}
     return facts
 
 
-def _require_room(entry: CatalogEntry, precision: str, download: Path, store: Path) -> None:
+def _require_room(entry: CatalogEntry, precision: Precision, download: Path, store: Path) -> None:
     """Fail before the first byte if the download and the converted model will not both fit."""
     arrived = sum(f.stat().st_size for f in download.rglob("*") if f.is_file()) if download.exists() else 0
     download_size = max(entry.size - arrived, 0)

@@ -13,11 +13,11 @@ from typing import Any
 from openhearth import paths
 from openhearth.config import Settings
 from openhearth.errors import ConfigError, NotFoundError
-from openhearth.models.catalog import load_catalog
+from openhearth.models.catalog import Precision, load_catalog
 from openhearth.models.reference import Reference, resolve_reference
 
 MANIFEST = "manifest.json"
-DEFAULT_PRECISION = "int8"
+DEFAULT_PRECISION: Precision = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def store_folder(resolved: Reference, settings: Settings) -> Path:
     return paths.models_dir() / f"{resolved.name}-{precision_of(resolved, settings)}"
 
 
-def precision_of(resolved: Reference, settings: Settings) -> str:
+def precision_of(resolved: Reference, settings: Settings) -> Precision:
     """The precision that weights are converted to; embeddings are kept in their own."""
     entry = load_catalog().get(resolved.name) if resolved.kind == "catalog" else None
     if entry is not None and (settings.model.precision == "auto" or entry.kind == "embedding"):

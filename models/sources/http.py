@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from openhearth.errors import DownloadError, IntegrityError
-from openhearth.models.sources.files import CHUNK, disk_errors
+from openhearth.models.sources.files import disk_errors
 from openhearth.models.sources.job import Job
 
 _READ_TIMEOUT_S = 30.0
@@ -151,7 +151,8 @@ def _receive(
     response: httpx.Response, part: Path, size: int | None, start: int, job: Job, report: Callable[[int], None]
 ) -> None:
     done = start
-    blocks = response.iter_raw(CHUNK)
+    # Of no fixed size: what has been collected of an incomplete block would be lost with a broken connection.
+    blocks = response.iter_raw()
     with disk_errors(part.parent), part.open("r+b" if start else "wb") as stream:
         stream.seek(start)
         stream.truncate()

@@ -14,9 +14,10 @@ from pathlib import Path
 from openhearth.errors import DiskFullError, DownloadError
 
 _ERROR_LINES = 3
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _KILL_AFTER_S = 3.0
 _BROKEN_CONNECTION = re.compile(r"connection broken by '(?P<cause>.+)': ")
-_CAUSE = re.compile(r"(?:\[Errno [-\d]+\] |: )(?P<text>[^:'\"()<>]+?)['\")]*$")
+_WRAPPING = re.compile(r"^\w+\('?|<[^>]*>[:,] '?|'?\)$")
 
 
 def require_pip() -> None:
@@ -72,7 +73,7 @@ class PipDownload:
             return wheels[0]
         output = self._output
         reason = explain(output) or f"pip ended with status {self._process.returncode}"
-        if "No space left on device" in output or "Disk quota exceeded" in output:
+        if any(words in output for words in _DISK_FULL):
             raise DiskFullError(
                 f"No room left in {self.folder} for {self.package}.",
                 hint="Free some space and repeat the command; what has arrived is kept and need not be fetched again.",
@@ -117,8 +118,7 @@ def explain(output: str) -> str:
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")][-_ERROR_LINES:]
     broken = [match["cause"] for line in lines if (match := _BROKEN_CONNECTION.search(line))]
     if broken:
-        cause = _CAUSE.search(broken[-1])
-        errors.insert(0, f"the index cannot be reached ({cause['text'] if cause else broken[-1]}).")
+        errors.insert(0, f"the index cannot be reached ({_WRAPPING.sub('', broken[-1])}).")
     if not errors:
         errors = [line for line in lines if line][-1:]
     return " ".join(errors)
