@@ -41,7 +41,7 @@ def request(session: Session, run_id: str, call: ToolCall, preview: str = "", in
 
 def get(session: Session, id_or_part: str) -> ApprovalRow:
     """The approval with this id, or with this unique part of one. Raises NotFoundError."""
-    return find(session, ApprovalRow, id_or_part, what="approval")
+    return find(session, ApprovalRow, "apr", id_or_part)
 
 
 def decide(

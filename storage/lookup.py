@@ -8,51 +8,46 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from sqlalchemy.orm import InstrumentedAttribute
 from sqlmodel import Session, col, or_, select
 
 from openhearth.errors import NotFoundError
-from openhearth.storage.tables import Table
+from openhearth.storage.ids import Kind
+from openhearth.storage.tables import ApprovalRow, RunRow, ThreadRow
 
-Row = TypeVar("Row", bound=Table)
+Row = TypeVar("Row", ThreadRow, RunRow, ApprovalRow)
 
 _SHORTEST = 3
 _SHOWN = 5
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "thr": ("thread", "`hearth threads list` shows them."),
+    "run": ("run", "`hearth runs list` shows them."),
+    "apr": ("approval", "`hearth runs list` shows which runs wait for one."),
+}
 
 
-def find(session: Session, table: type[Row], text: str, *, what: str) -> Row:
-    """The one row of `table` that `text` names. `what` is the word for it in messages.
+def find(session: Session, table: type[Row], kind: Kind, text: str) -> Row:
+    """The one row of `table`, whose ids are of this kind, that `text` names.
 
     Raises NotFoundError, which lists the candidates when there are several.
     """
     exact = session.get(table, text)
     if exact is not None:
         return exact
-    wanted = text.strip().lower()
-    identifier: InstrumentedAttribute[str] = table.id  # type: ignore[attr-defined]  # every table searched has one
-    bare = wanted.partition("_")[2] if "_" in wanted else wanted
-    if len(bare) < _SHORTEST:
-        raise NotFoundError(f"No {what} is named {text!r}.", hint=f"Give at least {_SHORTEST} characters of its id.")
-    found = session.exec(
-        select(table)
-        .where(
-            or_(
-                col(identifier).startswith(wanted, autoescape=True),
-                col(identifier).like(f"%!_{_escaped(wanted)}%", escape="!") if bare == wanted else False,
-                col(identifier).endswith(wanted, autoescape=True),
-            )
-        )
-        .order_by(col(identifier).desc())
-        .limit(_SHOWN + 1)
-    ).all()
-    if len(found) == 1:
-        return found[0]
+    part = text.strip().lower().removeprefix(f"{kind}_")
+    if len(part) < _SHORTEST:
+        raise not_found(kind, text, hint=f"Give at least {_SHORTEST} characters of its id.")
+    identifier = col(table.id)
+    matches = or_(identifier.startswith(f"{kind}_{part}", autoescape=True), identifier.endswith(part, autoescape=True))
+    found = session.exec(select(table).where(matches).order_by(identifier.desc()).limit(_SHOWN + 1)).all()
     if not found:
-        raise NotFoundError(f"No {what} is named {text!r}.", hint=f"`hearth {what}s list` shows them.")
-    names = ", ".join(str(row.id) for row in found[:_SHOWN])  # type: ignore[attr-defined]
-    more = " …" if len(found) > _SHOWN else ""
-    raise NotFoundError(f"{text!r} could be any of these {what}s: {names}{more}", hint="Give more of the id.")
+        raise not_found(kind, text)
+    if len(found) > 1:
+        names = ", ".join(row.id for row in found[:_SHOWN]) + (" …" if len(found) > _SHOWN else "")
+        raise NotFoundError(f"{text!r} could be any of these {_WORDS[kind][0]}s: {names}", hint="Give more of the id.")
+    return found[0]
 
 
-def _escaped(text: str) -> str:
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+def not_found(kind: Kind, text: str, *, hint: str | None = None) -> NotFoundError:
+    """The error for an id that names nothing."""
+    word, where_to_look = _WORDS[kind]
+    return NotFoundError(f"No {word} is named {text!r}.", hint=where_to_look if hint is None else hint)

@@ -13,7 +13,7 @@ from openhearth.errors import NotFoundError, RunBusyError
 from openhearth.storage import leases, statements
 from openhearth.storage.columns import utc_now
 from openhearth.storage.ids import new_id
-from openhearth.storage.lookup import find
+from openhearth.storage.lookup import find, not_found
 from openhearth.storage.tables import RunRow
 from openhearth.types import FINAL_STATUSES, ErrorInfo, RunStatus, Usage
 
@@ -30,7 +30,7 @@ def create(
 
 def get(session: Session, id_or_part: str) -> RunRow:
     """The run with this id, or with this unique part of one. Raises NotFoundError."""
-    return find(session, RunRow, id_or_part, what="run")
+    return find(session, RunRow, "run", id_or_part)
 
 
 def list(  # noqa: A001
@@ -87,7 +87,7 @@ def acquire(session: Session, run_id: str, owner: str, ttl_s: float) -> int:
     """
     row = session.get(RunRow, run_id, populate_existing=True)
     if row is None:
-        raise NotFoundError(f"No run is named {run_id!r}.", hint="`hearth runs list` shows them.")
+        raise not_found("run", run_id)
     now = utc_now()
     if row.owner and row.lease_until and row.lease_until > now and not leases.is_gone(row.owner):
         raise RunBusyError(
@@ -127,4 +127,4 @@ def verify(session: Session, run_id: str, owner: str, fence: int) -> None:
 
 def _write(session: Session, run_id: str, values: dict[str, Any]) -> None:
     if statements.change(session, sql_update(RunRow).where(col(RunRow.id) == run_id).values(values)) == 0:
-        raise NotFoundError(f"No run is named {run_id!r}.", hint="`hearth runs list` shows them.")
+        raise not_found("run", run_id)

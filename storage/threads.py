@@ -14,7 +14,7 @@ from openhearth.errors import NotFoundError
 from openhearth.storage import checkpoints, statements
 from openhearth.storage.columns import utc_now
 from openhearth.storage.ids import new_id
-from openhearth.storage.lookup import find
+from openhearth.storage.lookup import find, not_found
 from openhearth.storage.tables import MessageRow, RunRow, ThreadRow
 
 _TITLE_LENGTH = 80
@@ -43,7 +43,7 @@ def create(session: Session, *, title: str = "") -> ThreadRow:
 
 def get(session: Session, id_or_part: str) -> ThreadRow:
     """The thread with this id, or with this unique part of one. Raises NotFoundError."""
-    return find(session, ThreadRow, id_or_part, what="thread")
+    return find(session, ThreadRow, "thr", id_or_part)
 
 
 def list(session: Session, *, limit: int | None = None, offset: int = 0) -> Sequence[ThreadSummary]:  # noqa: A001
@@ -102,12 +102,12 @@ def delete(session: Session, thread_id: str) -> None:
     runs = session.exec(select(RunRow.id).where(col(RunRow.thread_id) == thread_id)).all()
     checkpoints.delete_threads(session, runs)
     if statements.change(session, sql_delete(ThreadRow).where(col(ThreadRow.id) == thread_id)) == 0:
-        raise NotFoundError(f"No thread is named {thread_id!r}.", hint="`hearth threads list` shows them.")
+        raise not_found("thr", thread_id)
 
 
 def _update(session: Session, thread_id: str, **values: object) -> None:
     if statements.change(session, update(ThreadRow).where(col(ThreadRow.id) == thread_id).values(values)) == 0:
-        raise NotFoundError(f"No thread is named {thread_id!r}.", hint="`hearth threads list` shows them.")
+        raise not_found("thr", thread_id)
 
 
 def _one_line(title: str) -> str:
