@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import ClassVar
 
@@ -152,10 +152,12 @@ def run_app(
     workspace: Path | None = None,
     approve: ApprovalPolicy | None = None,
     thread_id: str | None = None,
+    tools: Sequence[str] | None = None,
 ) -> int:
     """Run the chat until the person leaves; the return value is the process's exit code.
 
-    `thread_id` (or a unique part of one) names the thread to open; None begins a new one.
+    `thread_id` (or a unique part of one) names the thread to open; None begins a new one. `tools` names built-in
+    tools; None means all of them.
     """
     ensure_private(log_file().parent)
     handler = logging.FileHandler(log_file(), encoding="utf-8", delay=True)
@@ -163,7 +165,8 @@ def run_app(
     logger = logging.getLogger("openhearth")
     logger.addHandler(handler)
     try:
-        app = HearthApp(Session(settings, model=model, workspace=workspace, approve=approve), thread_id=thread_id)
+        session = Session(settings, model=model, workspace=workspace, approve=approve, tools=tools)
+        app = HearthApp(session, thread_id=thread_id)
         app.run()
     finally:
         logger.removeHandler(handler)

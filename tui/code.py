@@ -89,6 +89,11 @@ def is_diff(text: str) -> bool:
     return len(lines) > 1 and lines[0].startswith("--- ") and lines[1].startswith("+++ ")
 
 
+def diff_body(text: str) -> str:
+    """A unified diff without the two lines that name the file."""
+    return text.split("\n", 2)[2] if is_diff(text) and text.count("\n") > 1 else text
+
+
 def arguments(tool: str, values: Mapping[str, JsonValue]) -> Arguments:
     """Sort a call's arguments for showing."""
     language = LANGUAGES.get(tool, "")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from enum import StrEnum
 from typing import Protocol
 
 from openhearth.errors import HearthError
 from openhearth.events import (
+    ApprovalDecided,
     ApprovalRequested,
     CallDelta,
     Event,
@@ -181,11 +182,13 @@ class Driver:
 
     async def _answer(self, question: ApprovalRequested, approve: bool, reason: str) -> None:
         await self.session.decide(question.approval_id, approve=approve, reason=reason)
+        ids = {"run_id": question.run_id, "thread_id": question.thread_id, "approval_id": question.approval_id}
+        await self.view.show_event(ApprovalDecided(**ids, approved=approve, reason=reason))
         await self._follow(self.session.resume(question.run_id))
 
-    async def _follow(self, events: AsyncIterator[Event]) -> None:
+    async def _follow(self, events: AsyncGenerator[Event, None]) -> None:
         status: RunStatus = "failed"
-        async with aclosing(events) as stream:  # type: ignore[type-var]
+        async with aclosing(events) as stream:
             async for event in stream:
                 self._note(event)
                 await self.view.show_event(event)

@@ -22,9 +22,10 @@ def fit(parts: Sequence[Content], width: int, separator: Content) -> Content:
     shown: list[Content] = []
     used = 0
     for part in parts:
-        needed = part.cell_length + (separator.cell_length if shown else 0)
-        if used + needed > width:
+        more = [separator, part] if shown else [part]
+        used += sum(content.cell_length for content in more)
+        if used > width:
             break
-        shown.append(part)
-        used += needed
-    return separator.join(shown)
+        shown += more
+    # Not Content.join: the cell length that it remembers counts one separator too many.
+    return Content.assemble(*shown)

@@ -6,7 +6,7 @@ Nothing heavy is imported until `Session.open`, which does it in another thread:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from openhearth.types import ApprovalPolicy, ModelInfo, RunStatus
 
 if TYPE_CHECKING:
     from openhearth.agents.runtime import Runtime
-
     from openhearth.agents.spec import AgentSpec
     from openhearth.models.base import Model, ProgressCallback
     from openhearth.storage.threads import ThreadSummary
@@ -44,11 +43,14 @@ class Session:
         model: str | None = None,
         workspace: Path | None = None,
         approve: ApprovalPolicy | None = None,
+        tools: Sequence[str] | None = None,
     ) -> None:
+        """`tools` names built-in tools; None means all of them."""
         self.settings = settings
         self.reference = model or settings.model.default
         self.workspace = (workspace or Path.cwd()).absolute()
         self.approve: ApprovalPolicy = approve or settings.agent.approve
+        self._tools = tools
         self._runtime: Runtime | None = None
         self._model: Model | None = None
         self._spec: AgentSpec | None = None
@@ -59,7 +61,11 @@ class Session:
         """Open the database. Raises HearthError."""
         runtime_type, spec_type = await asyncio.to_thread(_import_runtime)
         self._spec = spec_type.from_settings(
-            self.settings, model=self.reference, workspace=self.workspace, approve=self.approve
+            self.settings,
+            model=self.reference,
+            workspace=self.workspace,
+            approve=self.approve,
+            tools=self._tools,
         )
         self._runtime = await runtime_type.open(self.settings, progress=progress)
 
@@ -85,13 +91,13 @@ class Session:
 
     # -- runs
 
-    def run(self, task: str, thread_id: str | None) -> AsyncIterator[Event]:
+    def run(self, task: str, thread_id: str | None) -> AsyncGenerator[Event, None]:
         """Work on `task`, in a new thread when `thread_id` is None."""
         if self._spec is None:
             raise RuntimeError("the session is not open")
         return self.runtime.run(task, self._spec, thread_id=thread_id)
 
-    def resume(self, run_id: str) -> AsyncIterator[Event]:
+    def resume(self, run_id: str) -> AsyncGenerator[Event, None]:
         return self.runtime.resume(run_id)
 
     async def decide(self, approval_id: str, *, approve: bool, reason: str = "") -> None:
@@ -180,7 +186,6 @@ class Session:
 
 def _import_runtime() -> tuple[type[Runtime], type[AgentSpec]]:
     from openhearth.agents.runtime import Runtime
-
     from openhearth.agents.spec import AgentSpec
 
     return Runtime, AgentSpec

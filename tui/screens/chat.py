@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -72,8 +73,9 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self._title
         yield self._conversation
-        yield self._queued
-        yield self._prompt
+        with Vertical(id="bottom"):
+            yield self._queued
+            yield self._prompt
         yield self._status
         yield Footer(compact=True)
 
@@ -275,12 +277,14 @@ class ChatScreen(Screen[None]):
 
     async def _show_decision(self, panel: Decision) -> None:
         await self._hide_decision()
-        await self.mount(panel, before=self._queued)
+        self._prompt.display = False
+        await self.query_one("#bottom").mount(panel, before=self._queued)
         self._conversation.follow()
         self.refresh_bindings()
 
     async def _hide_decision(self) -> None:
         await self.query(Decision).remove()
+        self._prompt.display = True
         self._prompt.focus()
 
     def _tick(self) -> None:

@@ -13,14 +13,16 @@ from textual.widgets import TextArea
 from openhearth.tui.text import clean
 
 _HISTORY = 200
+_NEWLINE_KEYS = frozenset({"shift+enter", "ctrl+j", "alt+enter"})
 
 
 class Prompt(TextArea):
     """Enter sends, Shift+Enter or Ctrl+J begins a new line; up and down at the edges walk through what was sent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", priority=True),
-        Binding("shift+enter,ctrl+j,alt+enter", "newline", "New line", key_display="^j"),
+        # Shown here, acted upon in `_on_key`.
+        Binding("enter", "send", "Send"),
+        Binding("ctrl+j", "newline", "New line"),
         # These belong to the conversation; the text written here rarely fills a page.
         Binding("pageup", "screen.scroll_conversation(-1)", "Page up", show=False),
         Binding("pagedown", "screen.scroll_conversation(1)", "Page down", show=False),
@@ -87,6 +89,13 @@ class Prompt(TextArea):
         self._place = place
         self.text = self._sent[place] if place < len(self._sent) else self._draft
         self.move_cursor(self.document.end)
+
+    async def _on_key(self, event: events.Key) -> None:
+        # Not left to bindings: those run ahead of text that is typed or sent fast, and would miss the end of it.
+        if event.key == "enter" or event.key in _NEWLINE_KEYS:
+            event.stop()
+            event.prevent_default()
+            self.action_send() if event.key == "enter" else self.action_newline()
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()

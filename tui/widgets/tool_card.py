@@ -197,7 +197,10 @@ class ToolCard(Vertical, can_focus=True):
             return code.draft(self.tool, self._draft, _SOURCE_LINES) if self._draft else Content()
         shown = self._arguments
         parts: list[Content] = []
+        shows_diff = self.output is not None and any(change.diff for change in self.output.changes)
         for name, value in shown.others:
+            if shows_diff and "\n" in value:
+                continue
             block = value if "\n" not in value else "\n" + self._cut(value, _SOURCE_LINES)
             parts.append(Content.assemble((f"{name}  ", "$text-muted"), block))
         if shown.source:
@@ -217,7 +220,7 @@ class ToolCard(Vertical, can_focus=True):
             parts.append(Content("The result was longer; this is what the model saw.").stylize("$text-muted"))
         for change in self.output.changes:
             title = Content.assemble((f"{change.kind}  ", "$text-muted"), (clean_line(change.path), "bold"))
-            shown, left_out = head(change.diff, self._limit(_DIFF_LINES))
+            shown, left_out = head(code.diff_body(change.diff), self._limit(_DIFF_LINES))
             parts.append(Content.assemble(title, "\n", code.diff(shown), _more(left_out)) if shown else title)
         return Content("\n").join(parts)
 

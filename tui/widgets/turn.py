@@ -188,7 +188,7 @@ class TurnView(Vertical):
         if event.status not in {"waiting", "in_doubt"}:
             for card in self.cards():
                 card.stop()
-        if event.error is not None:
+        if event.error is not None and event.status != "cancelled":
             await self._add(ErrorMessage(event.error))
         await self._reopen()
         self._end = TurnEnd(event)
