@@ -1,6 +1,6 @@
 """Writes `orders.csv`: one year of orders of an invented household-goods shop. The seed is fixed, so is the file.
 
-    python examples/data/make_orders.py
+python examples/data/make_orders.py
 """
 
 from __future__ import annotations
