@@ -12,9 +12,8 @@ From then on every stream ends with exactly one RunFinished, and never raises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TypeVar
 
 from pydantic import JsonValue
 
@@ -25,6 +24,7 @@ from openhearth.agents.graph import build_graph
 from openhearth.agents.journal import Journal
 from openhearth.agents.lazy_sandbox import LazySandbox
 from openhearth.agents.log import start_log, stop_log
+from openhearth.agents.records import Records
 from openhearth.agents.saver import HearthSaver
 from openhearth.agents.spec import AgentSpec
 from openhearth.agents.tooling import toolset, with_tools
@@ -40,10 +40,8 @@ from openhearth.tools.base import Tool
 from openhearth.tools.toolset import Toolset
 from openhearth.types import FINAL_STATUSES
 
-T = TypeVar("T")
 
-
-class Runtime:
+class Runtime(Records):
     """One per process and database. It belongs to the event loop that opened it."""
 
     def __init__(
@@ -116,7 +114,7 @@ class Runtime:
             row = runs.create(session, thread.id, task, spec.model_dump(mode="json"), status="running")
             return row, runs.acquire(session, row.id, owner, LEASE_S)
 
-        row, fence = await asyncio.to_thread(self._written, create)
+        row, fence = await self._write(create)
         run = self._execution(row, fence, owner, spec, answering, offered, tools)
         started = RunStarted(**run.ids, task=task, model=answering.info, approve=spec.approve)
         async with aclosing(self._follow(run, started)) as stream:
@@ -131,7 +129,7 @@ class Runtime:
         Raises NotFoundError, RunBusyError while another process executes it, and RunError when it has ended: a new
         run on its thread goes on from there.
         """
-        row = await asyncio.to_thread(self._read, lambda session: runs.get(session, run_id))
+        row = await self.run_record(run_id)
         _check_unfinished(row)
         spec = AgentSpec.model_validate(row.agent)
         offered = toolset(spec, tools)
@@ -146,7 +144,7 @@ class Runtime:
             runs.update(session, row.id, status="running")
             return current, fence
 
-        current, fence = await asyncio.to_thread(self._written, acquire)
+        current, fence = await self._write(acquire)
         run = self._execution(current, fence, owner, spec, answering, offered, tools)
         async with aclosing(self._follow(run, RunResumed(**run.ids, model=answering.info))) as stream:
             async for event in stream:
@@ -190,7 +188,7 @@ class Runtime:
                 events.append(session, decided)
             return row
 
-        return await asyncio.to_thread(self._written, write)
+        return await self._write(write)
 
     # -- models
 
@@ -250,14 +248,6 @@ class Runtime:
             sandbox=self._sandbox,
             journal=Journal(self.store, self._saver, row.id, row.thread_id, owner, fence, EventChannel()),
         )
-
-    def _read(self, query: Callable[[Session], T]) -> T:
-        with self.store.read() as session:
-            return query(session)
-
-    def _written(self, write: Callable[[Session], T]) -> T:
-        with self.store.write() as session:
-            return write(session)
 
 
 def _check_unfinished(row: RunRow) -> None:

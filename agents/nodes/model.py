@@ -42,8 +42,8 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
     run.spent = spent
     _check(run, reply, message, planned)
     run.partial = ""
-    unfinished = cut_call and not message.tool_calls and not planned.closing
-    new = [message, _user(prompt.CUT_CALL.format(tokens=reply.usage.completion_tokens))] if unfinished else [message]
+    phase, follow_up = _what_next(run, reply, message, planned, cut_call=cut_call)
+    new = [message, *follow_up]
     head, ids = state["head"], [new_id("msg") for _ in new]
     writes = [run.message(each, parent, id_) for each, parent, id_ in zip(new, [head, *ids], ids, strict=False)]
 
@@ -68,7 +68,7 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
         "calls": len(message.tool_calls),
         "next_call": 0,
         "step": step,
-        "phase": _next_phase(run, message, planned, unfinished=unfinished),
+        "phase": phase,
         "spent": spent.model_dump(mode="json"),
     }
 
@@ -87,8 +87,10 @@ async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
     closing = granted.last or state["withhold"] if specs else ""
     as_json = schema is not None and (not specs or bool(closing) or state["phase"] == "answer")
     notices = [prompt.last_round(closing)] if closing else []
-    if as_json:
+    if as_json and state["phase"] != "answer":
         notices.append(prompt.JSON_ANSWER)
+    if as_json:
+        request = request.model_copy(update={"tool_choice": "none"})
     if notices:
         request = request.model_copy(
             update={"messages": context.with_notice(request.messages, "\n".join(notices)), "tool_choice": "none"}
@@ -174,12 +176,14 @@ def _notices(run: Execution, reply: Reply, message: Message, planned: Round) -> 
     return [Notice(**run.ids, text=text) for text in texts]
 
 
-def _next_phase(run: Execution, message: Message, planned: Round, *, unfinished: bool) -> str:
-    """What comes after this round: `work` (calls, then another round), `answer` (once more, as JSON) or `done`."""
-    if message.tool_calls or unfinished:
-        return "work"
-    return "answer" if run.spec.output_schema is not None and not planned.answers_in_json else "done"
-
-
-def _user(text: str) -> Message:
-    return Message(role="user", content=text)
+def _what_next(
+    run: Execution, reply: Reply, message: Message, planned: Round, *, cut_call: bool
+) -> tuple[str, list[Message]]:
+    """The next phase, and what the model is told for it: `work`, `answer` (once more, as JSON) or `done`."""
+    if message.tool_calls:
+        return "work", []
+    if cut_call and not planned.closing:
+        return "work", [Message(role="user", content=prompt.CUT_CALL.format(tokens=reply.usage.completion_tokens))]
+    if run.spec.output_schema is not None and not planned.answers_in_json:
+        return "answer", [Message(role="user", content=prompt.JSON_ANSWER)]
+    return "done", []
