@@ -2,11 +2,13 @@
 
 Nothing is ever imported or called because the bytes say so, which rules out code execution from a doctored database;
 LangGraph's own serialiser does both. A value of any other type is an error when it is written, not when it is
-missed. Tuples, sets and integers of any size come back as what they were; an exception comes back as its text.
+missed. Tuples, sets and integers of any size come back as what they were; an exception comes back as its text. The
+first four bytes are a checksum of the rest, since SQLite keeps none: a flipped bit is noticed.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -24,6 +26,7 @@ from openhearth.errors import StorageError
 FORMAT = "m1"
 
 _TAGGED = 1
+_CHECKSUM_BYTES = 4
 _PACK = (
     ormsgpack.OPT_NON_STR_KEYS
     | ormsgpack.OPT_PASSTHROUGH_BIG_INT
@@ -46,19 +49,23 @@ class StrictSerde:
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """The format's name and the bytes. Raises StorageError naming the type that is not known."""
         try:
-            return FORMAT, _pack(obj)
+            packed = _pack(obj)
         except (ValueError, TypeError, RecursionError) as error:
             raise StorageError(
                 f"The graph's state cannot be stored: {error}.", hint="Keep plain values and openhearth.types in it."
             ) from error
+        return FORMAT, _checksum(packed) + packed
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value. Raises StorageError for bytes that `dumps_typed` did not write."""
         kind, payload = data
         if kind != FORMAT:
             raise StorageError(f"A checkpoint has the unknown format {kind!r}.", hint=_DAMAGED)
+        packed = payload[_CHECKSUM_BYTES:]
+        if payload[:_CHECKSUM_BYTES] != _checksum(packed):
+            raise StorageError("A checkpoint cannot be read: its checksum is wrong.", hint=_DAMAGED)
         try:
-            return _unpack(payload)
+            return _unpack(packed)
         except _HOSTILE as error:
             raise StorageError(f"A checkpoint cannot be read: {error}.", hint=_DAMAGED) from error
 
@@ -112,6 +119,10 @@ _KNOWN = (
 )
 _BY_KIND = {known.kind: known for known in _KNOWN}
 _BY_TAG = {known.tag: known for known in _KNOWN}
+
+
+def _checksum(packed: bytes) -> bytes:
+    return zlib.crc32(packed).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def _pack(value: Any) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,14 +19,14 @@ def _says(text: str) -> Message:
     return Message(role="user", content=text)
 
 
-@settings(max_examples=25, deadline=None)
-@given(parents=st.lists(st.one_of(st.none(), st.integers(min_value=0)), max_size=40))
-def test_every_path_is_the_chain_of_parents_however_the_tree_forks(parents: list[int | None]) -> None:
-    with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/hearth.db") as store:
-        with store.write() as session:
+def test_every_path_is_the_chain_of_parents_however_the_tree_forks(store: Store) -> None:
+    @settings(max_examples=40, deadline=None)
+    @given(parents=st.lists(st.one_of(st.none(), st.integers(min_value=0)), max_size=40))
+    def holds(parents: list[int | None]) -> None:
+        ids: list[str] = []
+        expected: dict[str, list[Message]] = {}
+        with store.write(durable=False) as session:
             thread_id = threads.create(session).id
-            ids: list[str] = []
-            expected: dict[str, list[Message]] = {}
             for number, choice in enumerate(parents):
                 parent = None if choice is None or not ids else ids[choice % len(ids)]
                 message = _says(str(number))
@@ -40,6 +38,8 @@ def test_every_path_is_the_chain_of_parents_however_the_tree_forks(parents: list
                 assert messages.path(session, message_id) == expected[message_id]
                 assert [row.id for row in messages.path_rows(session, message_id)][-1] == message_id
             assert {row.id for row in messages.tree(session, thread_id)} == set(ids)
+
+    holds()
 
 
 def test_messages_come_back_as_they_were(store: Store, thread_id: str) -> None:
