@@ -13,7 +13,8 @@ from openhearth import paths
 from openhearth.config import load_settings
 from openhearth.models.pull import fetch_raw, pull
 
-_CACHE = Path(os.environ.get("HEARTH_TEST_CACHE", "~/.cache/openhearth-tests")).expanduser()
+_CACHE = Path(__file__).parents[1] / ".cache" / "tests"
+"""A HEARTH_HOME that outlives a session, so that models are fetched and converted once per checkout."""
 
 
 @pytest.fixture(autouse=True)
