@@ -15,7 +15,8 @@ class SandboxResult:
     """What one sandboxed command did. `stdout` and `stderr` are capped and stripped of terminal escapes.
 
     `exit_code` is None when the command was killed (`timed_out`, or `killed_for` says which limit it broke).
-    `changes` are the workspace's files that differ afterwards; they have been applied to the workspace.
+    `changes` are the workspace's files that differ afterwards; they have been applied to the workspace. A command
+    that was killed changes nothing. `notes` name what was not copied or not applied, and why.
     """
 
     exit_code: int | None
@@ -26,6 +27,7 @@ class SandboxResult:
     killed_for: str
     duration_s: float
     changes: tuple[FileChange, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Sandbox(Protocol):

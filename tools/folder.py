@@ -5,24 +5,26 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import functools
+import itertools
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import BinaryIO
 
 from openhearth.config import PROJECT_FILE
 from openhearth.errors import WorkspaceError
 from openhearth.tools.openat import open_beneath
+from openhearth.tools.tree import OPEN_FOLDER, is_hidden, walk
 
 SANDBOX_ROOT = "/workspace"
 """Where programs in the sandbox find the workspace; paths that begin with it mean the same file."""
 
-_HIDDEN = ".git"
 _LONGEST_WALK = 200_000
-_DEEPEST_WALK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,8 @@ def split_path(path: str, root: Path) -> tuple[str, ...]:
         else:
             parts.append(part)
     if any(is_hidden(part) for part in parts):
-        raise WorkspaceError(f"{path}: {_HIDDEN} may not be touched.", hint="Work on the files themselves.")
+        raise WorkspaceError(f"{path}: .git may not be touched.", hint="Work on the files themselves.")
     return tuple(parts)
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is kept from agents: `.git`, in whatever case a file system ignores."""
-    return name.casefold() == _HIDDEN
 
 
 def check_writable(parts: Sequence[str]) -> None:
@@ -142,55 +139,36 @@ class Folder:
         if not parts:
             raise WorkspaceError(f"{path} is a folder.")
         check_writable(parts)
-        with self._explained(path), self._made_parent(parts) as parent:
-            replaced = _lstat(parts[-1], parent)
+        with self._explained(path), self.parent_of(parts) as parent:
+            replaced = lstat(parts[-1], parent)
             if replaced is not None and not stat.S_ISREG(replaced.st_mode):
                 raise WorkspaceError(f"{path} is not a regular file and is not replaced.")
             mode = replaced.st_mode & 0o777 if replaced else 0o644
-            replace_file(parent, parts[-1], content, mode, replaced)
+            with replacement(parent, parts[-1], mode) as file:
+                file.write(content)
 
     def entries(self, path: str = ".") -> Iterator[Entry]:
-        """All files and folders beneath `path`, sorted; links and special files are left out."""
+        """All files and folders beneath `path`; links, special files and `.git` are left out."""
         parts = split_path(path, self.root)
         with self._explained(path):
-            start = open_beneath(self._fd, parts, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            yield from self._walk(start, parts, [0])
-        finally:
-            os.close(start)
+            start = open_beneath(self._fd, parts, OPEN_FOLDER)
+        os.close(start)
+        for node in itertools.islice(walk(self._fd, parts), _LONGEST_WALK):
+            if node.is_folder or node.is_file:
+                yield Entry(node.path, node.is_folder, node.status.st_size)
 
-    def _walk(self, fd: int, parts: tuple[str, ...], count: list[int]) -> Iterator[Entry]:
-        with os.scandir(fd) as scan:
-            found = sorted(scan, key=lambda entry: entry.name)
-        for entry in found:
-            count[0] += 1
-            if is_hidden(entry.name) or count[0] > _LONGEST_WALK:
-                continue
-            inner = (*parts, entry.name)
-            if entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):
-                    yield Entry("/".join(inner), False, entry.stat(follow_symlinks=False).st_size)
-            elif entry.is_dir(follow_symlinks=False):
-                yield Entry("/".join(inner), True, 0)
-                if len(inner) >= _DEEPEST_WALK:
-                    continue
-                try:
-                    child = open_beneath(fd, (entry.name,), os.O_RDONLY | os.O_DIRECTORY)
-                except OSError:
-                    continue  # unreadable, or gone meanwhile
-                try:
-                    yield from self._walk(child, inner, count)
-                finally:
-                    os.close(child)
+    def open_folder(self, parts: Sequence[str]) -> int:
+        """A descriptor of a folder that is there. Raises OSError."""
+        return open_beneath(self._fd, parts, OPEN_FOLDER)
 
     @contextlib.contextmanager
-    def _made_parent(self, parts: Sequence[str]) -> Iterator[int]:
-        current = open_beneath(self._fd, (), os.O_RDONLY | os.O_DIRECTORY)
+    def parent_of(self, parts: Sequence[str]) -> Iterator[int]:
+        """The open folder that holds `parts`, made with its parents where it is missing. Raises OSError."""
+        current = open_beneath(self._fd, (), OPEN_FOLDER)
         try:
             for part in parts[:-1]:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, 0o755, dir_fd=current)
-                inner = open_beneath(current, (part,), os.O_RDONLY | os.O_DIRECTORY)
+                make_folder(current, part)
+                inner = open_beneath(current, (part,), OPEN_FOLDER)
                 os.close(current)
                 current = inner
             yield current
@@ -222,16 +200,28 @@ class Folder:
         return f"The files are: {', '.join(known[:20])}." if known else "The workspace is empty."
 
 
-def replace_file(parent: int, name: str, content: bytes, mode: int, replaced: os.stat_result | None = None) -> None:
-    """Write beside `name` in the open directory `parent`, then rename over it; `name` itself is never opened."""
+def make_folder(parent: int, name: str) -> None:
+    """Make `name` in the open directory `parent`, unless it is there; it gets its parent's owner."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=parent)
+        _give(parent, functools.partial(os.chown, name, dir_fd=parent, follow_symlinks=False))
+
+
+@contextlib.contextmanager
+def replacement(parent: int, name: str, mode: int) -> Iterator[BinaryIO]:
+    """A file to write in the open directory `parent`, which takes the place of `name` when the block ends well.
+
+    `name` itself is never opened: the new file is renamed over it, and gets its folder's owner. Of `mode` only the
+    permission bits count.
+    """
     temporary = f".hearth-{secrets.token_hex(8)}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=parent)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            if replaced is not None and replaced.st_uid != os.geteuid():
-                with contextlib.suppress(PermissionError):
-                    os.fchown(file.fileno(), replaced.st_uid, replaced.st_gid)
+            yield file
+            file.flush()
+            _give(parent, functools.partial(os.fchown, file.fileno()))
             os.fchmod(file.fileno(), mode & 0o777)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
@@ -240,7 +230,16 @@ def replace_file(parent: int, name: str, content: bytes, mode: int, replaced: os
         raise
 
 
-def _lstat(name: str, parent: int) -> os.stat_result | None:
+def _give(parent: int, change_owner: Callable[[int, int], None]) -> None:
+    """Give something made in `parent` its owner: root working in a user's folder must not leave files of its own."""
+    owner = os.fstat(parent)
+    if owner.st_uid != os.geteuid():
+        with contextlib.suppress(PermissionError):
+            change_owner(owner.st_uid, owner.st_gid)
+
+
+def lstat(name: str, parent: int) -> os.stat_result | None:
+    """What `name` in the open directory `parent` is, links not followed; None when there is nothing."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:

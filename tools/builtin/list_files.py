@@ -26,6 +26,7 @@ def list_files(
     """List the files of the workspace, with their sizes."""
     with Folder(context.workspace) as folder:
         found = [entry for entry in folder.entries(path) if not entry.is_folder and _fits(entry, pattern)]
+    found.sort(key=lambda entry: entry.path)
     lines = [f"{strip_escapes(entry.path)} ({_size(entry.size)})" for entry in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         lines.append(f"[{plural(len(found) - _MOST_SHOWN, 'more file')}; give a path or a pattern]")

@@ -1,26 +1,17 @@
-"""What python, shell and sql share: the programs that run inside the sandbox, and how their outcome reads."""
+"""How the outcome of python, shell and sql reads."""
 
 from __future__ import annotations
-
-import functools
-from importlib import resources
 
 from openhearth.tools.base import SandboxResult, ToolContext
 from openhearth.tools.text import elide, plural
 from openhearth.types import ToolOutput
 
 
-@functools.cache
-def runner_source(name: str) -> bytes:
-    """The source of a program in `tools/runners/`; it is placed in the sandbox and never imported here."""
-    return resources.files("openhearth.tools.runners").joinpath(name).read_bytes()
-
-
 def present(result: SandboxResult, context: ToolContext, *, quiet: str) -> ToolOutput:
     """The result as a model reads it. `quiet` is said when all went well and nothing was printed."""
     ok = result.exit_code == 0
     parts = [part for part in (result.stdout.rstrip("\n"), result.stderr.rstrip("\n")) if part]
-    note = _verdict(result)
+    note = "\n".join(part for part in (_verdict(result), *(f"[{note}]" for note in result.notes)) if part)
     changed = _changes(result)
     if ok and not parts:
         parts.append(changed or quiet)

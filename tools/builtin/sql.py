@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from openhearth.tools.base import ToolContext
-from openhearth.tools.builtin.running import present, runner_source
+from openhearth.tools.builtin.running import present
 from openhearth.tools.function import tool
+from openhearth.tools.runners import runner_source
 from openhearth.types import ToolOutput
 
 
