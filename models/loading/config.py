@@ -52,9 +52,8 @@ class DecoderConfig:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST:
                 raise _bad(f"{name} is {value!r}, not a whole number from 1 to {_LARGEST}")
         for name in _REALS:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise _bad(f"{name} is {value!r}, not a positive number")
+            if not _positive(getattr(self, name)):
+                raise _bad(f"{name} is {getattr(self, name)!r}, not a positive number")
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise _bad(f"{name} is {getattr(self, name)!r}, neither true nor false")
@@ -62,8 +61,8 @@ class DecoderConfig:
             raise _bad(f"{self.heads} heads cannot share {self.kv_heads} key-value heads evenly")
         if self.head_dim % 2:
             raise _bad(f"head_dim is {self.head_dim}; rotary embeddings need an even number")
-        if self.rope_scaling is not None and not isinstance(self.rope_scaling, dict):
-            raise _bad(f"rope_scaling is {self.rope_scaling!r}, not an object")
+        if self.rope_scaling is not None:
+            _check_rope_scaling(self.rope_scaling, self.head_dim)
         for token in (*self.eos_ids, *([] if self.bos_id is None else [self.bos_id])):
             if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.vocab_size:
                 raise _bad(f"the token id {token!r} is outside the vocabulary of {self.vocab_size}")
@@ -119,6 +118,36 @@ def unsupported_architecture(name: object) -> ModelUnavailableError:
         hint=f"Supported are {' and '.join(ARCHITECTURES)} models: Llama, SmolLM, Qwen2, Qwen2.5 and their kin.",
     )
 
+
+def _check_rope_scaling(scaling: object, head_dim: int) -> None:
+    kind = scaling.get("rope_type") if isinstance(scaling, dict) else None
+    if not isinstance(scaling, dict) or not isinstance(kind, str):
+        raise _bad(f"rope_scaling is {scaling!r}, not an object with a rope_type")
+    if kind not in _ROPE_NUMBERS:
+        raise ModelUnavailableError(
+            f"Rotary positions scaled by {kind!r} are not supported.",
+            hint=f"Supported are default, {', '.join(_ROPE_NUMBERS)}.",
+        )
+    for key in _ROPE_NUMBERS[kind]:
+        if not _positive(scaling.get(key)):
+            raise _bad(f"rope_scaling's {key} is {scaling.get(key)!r}, not a positive number")
+    if kind == "factors":
+        factors = scaling.get("factors")
+        if not isinstance(factors, list) or len(factors) != head_dim // 2 or not all(map(_positive, factors)):
+            raise _bad(f"rope_scaling's factors are not {head_dim // 2} positive numbers")
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+_ROPE_NUMBERS: dict[str, tuple[str, ...]] = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings"),
+    "factors": (),
+}
+"""The kinds of scaling that the engine knows, and the numbers that each needs."""
 
 _SIZES = (
     "vocab_size",
