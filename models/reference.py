@@ -65,6 +65,14 @@ def resolve_reference(reference: str) -> Reference:
     return Reference("catalog", find_entry(reference).name, reference)
 
 
+def absolute_reference(reference: str) -> str:
+    """The same reference, meaning the same from every working folder. Raises what `resolve_reference` raises."""
+    resolved = resolve_reference(reference)
+    if resolved.kind == "scripted":
+        return f"scripted:{Path(resolved.value).expanduser().absolute()}"
+    return resolved.value if resolved.kind in ("file", "folder") else reference
+
+
 def parse_hub_reference(value: str) -> HubReference:
     """Split what follows `hf:`. Raises ConfigError."""
     match = _HF.match(value)

@@ -1,0 +1,49 @@
+"""Puts the question of an approval to the person at the keyboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.syntax import Syntax
+from rich.text import Text
+
+from openhearth.cli.console import narration, say
+from openhearth.storage.tables import ApprovalRow
+from openhearth.tui.text import clean
+
+_YES = {"y", "yes"}
+_NO = {"n", "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    approve: bool
+    reason: str = ""
+
+
+def ask(row: ApprovalRow) -> Decision | None:
+    """Show what would happen and wait for an answer; None when the keyboard is gone (end of input).
+
+    Raises KeyboardInterrupt.
+    """
+    console = narration()
+    name = clean(str(row.call["name"]))
+    if row.in_doubt:
+        say(f"{name} was started before, and nobody knows whether it took effect. Run it again?", "bold yellow")
+    else:
+        say(f"{name} wants to run:", "bold")
+    if row.preview:
+        text = clean(row.preview)
+        lexer = "diff" if text.startswith(("---", "+++", "diff ")) else None
+        console.print(Syntax(text, lexer, background_color="default") if lexer else Text(text))
+    while True:
+        try:
+            answer = console.input(Text("[y]es, [n]o, or the reason why not: ", style="bold")).strip()
+        except EOFError:
+            return None
+        if answer.lower() in _YES:
+            return Decision(approve=True)
+        if answer.lower() in _NO:
+            return Decision(approve=False)
+        if len(answer) > 1:
+            return Decision(approve=False, reason=answer)

@@ -1,0 +1,105 @@
+"""The checks of `hearth doctor`, each independent of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from openhearth import paths
+from openhearth.cli import exit_codes
+from openhearth.config import Settings, load_settings
+from openhearth.errors import HearthError
+
+_LITTLE_DISK = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found. A warning leaves `exit_code` 0: agents can work, or will after the first download."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    hint: str = ""
+    exit_code: int = 0
+
+
+def run_checks() -> Iterator[Check]:
+    """One after the other, as they are done."""
+    yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    try:
+        settings = load_settings()
+    except HearthError as error:
+        yield _failed("settings", error)
+        settings = Settings()
+    for name, check in _CHECKS.items():
+        try:
+            yield check(settings)
+        except HearthError as error:
+            yield _failed(name, error)
+        except Exception as error:
+            yield Check(name, "failed", f"{type(error).__name__}: {error}", exit_code=exit_codes.FAILED)
+
+
+def _torch(settings: Settings) -> Check:
+    from openhearth.models.devices import choose_device, physical_cores
+
+    device = choose_device(settings.model.device)
+    return Check("torch", "ok", f"{version('torch')}, device {device}, {physical_cores()} physical cores")
+
+
+def _sandbox(settings: Settings) -> Check:
+    from openhearth.tools.sandbox import open_sandbox
+
+    sandbox = asyncio.run(open_sandbox(settings.sandbox))
+    return Check("sandbox", "ok", f"{sandbox.name}, proved by its canaries")
+
+
+def _database(settings: Settings) -> Check:
+    from openhearth.storage import runs, threads
+    from openhearth.storage.store import Store
+
+    with (
+        Store.open(settings.database_url, keep_backups=settings.storage.keep_backups) as store,
+        store.read() as session,
+    ):
+        counts = f"{len(threads.list(session))} threads, {len(runs.list(session))} runs"
+        return Check("database", "ok", f"{store.file} ({counts})")
+
+
+def _models(settings: Settings) -> Check:
+    from openhearth.models.pull import find_store, list_pulled, resolve_reference
+
+    pulled = ", ".join(model.name for model in list_pulled()) or "none"
+    reference = settings.model.default
+    if resolve_reference(reference).is_local and find_store(reference, settings) is None:
+        hint = f"The default model comes with the first run, or now: hearth models pull {reference}"
+        return Check("models", "warning", f"pulled: {pulled}; {reference} is not among them", hint)
+    return Check("models", "ok", f"pulled: {pulled}; default: {reference}")
+
+
+def _disk(settings: Settings) -> Check:
+    folder = next(parent for parent in (paths.data_dir(), *paths.data_dir().parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1e9:.1f} GB free in {folder}"
+    if free < _LITTLE_DISK:
+        return Check("disk", "warning", detail, "A model needs some gigabytes; HEARTH_HOME moves all files elsewhere.")
+    return Check("disk", "ok", detail)
+
+
+_CHECKS: dict[str, Callable[[Settings], Check]] = {
+    "torch": _torch,
+    "sandbox": _sandbox,
+    "database": _database,
+    "models": _models,
+    "disk": _disk,
+}
+
+
+def _failed(name: str, error: HearthError) -> Check:
+    return Check(name, "failed", error.message, error.hint, exit_codes.of_error(error.code))
