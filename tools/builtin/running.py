@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from openhearth.tools.base import SandboxResult, ToolContext
 from openhearth.tools.text import elide, plural
 from openhearth.types import ToolOutput
+
+_FENCE = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
+
+
+def without_fence(source: str) -> str:
+    """`source` without a Markdown fence around it, which models put there though nobody asked."""
+    fenced = _FENCE.fullmatch(source)
+    return fenced.group(1) if fenced else source
 
 
 def present(result: SandboxResult, context: ToolContext, *, quiet: str) -> ToolOutput:

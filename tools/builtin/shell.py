@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from openhearth.tools.base import ToolContext
-from openhearth.tools.builtin.running import present
+from openhearth.tools.builtin.running import present, without_fence
 from openhearth.tools.function import tool
 from openhearth.types import ToolOutput
 
@@ -21,6 +21,6 @@ async def shell(
     result = await context.sandbox.run(
         ["sh", "/input/script.sh"],
         workspace=context.workspace,
-        files={"script.sh": command.encode("utf-8", "replace")},
+        files={"script.sh": without_fence(command).encode("utf-8", "replace")},
     )
     return present(result, context, quiet="The commands ended well and printed nothing.")

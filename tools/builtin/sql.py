@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from openhearth.tools.base import ToolContext
-from openhearth.tools.builtin.running import present
+from openhearth.tools.builtin.running import present, without_fence
 from openhearth.tools.function import tool
 from openhearth.tools.runners import runner_source
 from openhearth.types import ToolOutput
@@ -25,7 +25,7 @@ async def sql(
         files={
             "run_sql.py": runner_source("run_sql.py"),
             "data_files.py": runner_source("data_files.py"),
-            "query.sql": query.encode("utf-8", "replace"),
+            "query.sql": without_fence(query).encode("utf-8", "replace"),
         },
         read_only=True,
     )

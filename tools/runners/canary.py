@@ -7,6 +7,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 CLONE_NEWUSER = 0x10000000
 
@@ -60,7 +61,7 @@ def main() -> None:
         "processes": sum(name.isdigit() for name in os.listdir("/proc")),
         "interfaces": interfaces,
         "socket_refused": all(
-            refused(lambda family=family, kind=kind: socket.socket(family, kind).close())
+            refused(partial(socket.socket, family, kind))
             for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK)
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
         ),
@@ -68,7 +69,7 @@ def main() -> None:
         "secret_hidden": refused(lambda: open(secret).close()),
         "shadow_hidden": refused(lambda: open("/etc/shadow").close()),
         "writes_refused": all(
-            refused(lambda folder=folder: write(f"{folder}/canary"))
+            refused(partial(write, f"{folder}/canary"))
             for folder in ("", "/usr", "/etc", "/opt", "/input", "/dev", "/proc/sys/kernel", os.path.dirname(secret))
         ),
         # Opened, not written: if it can be opened, whoever we are in here is root out there.

@@ -100,8 +100,8 @@ def _advice(said: str) -> str:
     """What to do about bwrap's own words."""
     if "user namespace" in said or "uid map" in said or "No permissions to creat" in said or "NEWUSER" in said:
         return (
-            "User namespaces are switched off. On Debian or Ubuntu install the package bubblewrap, whose /usr/bin/bwrap "
-            "is allowed to make them; elsewhere set sysctl user.max_user_namespaces=15000 (and "
+            "User namespaces are switched off. On Debian or Ubuntu install the package bubblewrap, whose bwrap is "
+            "allowed to make them; elsewhere set sysctl user.max_user_namespaces=15000 (and "
             "kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0 where they exist). "
             "In Docker, run with --security-opt seccomp=unconfined --security-opt apparmor=unconfined."
         )

@@ -28,6 +28,7 @@ PYTHON = "/opt/python"
 PACKAGES = "/opt/packages"
 
 _OFFERED = ("duckdb", "numpy", "pandas", "python-dateutil", "pytz", "six", "tzdata")
+_NOT_OFFERED = {"..", "__pycache__", "adbc_driver_duckdb"}
 _ROOT_CACHE = Path("/var/cache/openhearth")
 _NOT_NEEDED = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "config-*")
 
@@ -154,8 +155,8 @@ def _packages() -> tuple[tuple[str, ...], tuple[Mount, ...]]:
 
 def _top_level(distribution: importlib.metadata.Distribution) -> set[Path]:
     """The files and folders of a distribution that lie directly in site-packages."""
-    tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}
-    return {Path(str(distribution.locate_file(top))) for top in tops if not top.endswith("-stubs")}
+    tops = {file.parts[0] for file in distribution.files or () if not file.parts[0].endswith("-stubs")}
+    return {Path(str(distribution.locate_file(top))) for top in tops - _NOT_OFFERED}
 
 
 def _copy_all(sources: list[Path], target: Path) -> None:
