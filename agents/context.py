@@ -46,7 +46,7 @@ async def count_prompt(model: Model, request: ModelRequest) -> int | None:
     """
     total = await model.count_tokens(request)
     limit = model.info.context_length
-    if total is None or total + min(MIN_REPLY_TOKENS, limit // 8) <= limit:
+    if total is None or total + max(1, min(MIN_REPLY_TOKENS, limit // 8)) <= limit:
         return total
     parts = await _by_segment(model, request, total)
     listed = ", ".join(f"{name} {tokens:,}" for name, tokens in parts if tokens > 0)
@@ -57,7 +57,7 @@ async def count_prompt(model: Model, request: ModelRequest) -> int | None:
 
 
 async def _by_segment(model: Model, request: ModelRequest, total: int) -> list[tuple[str, int]]:
-    """Tokens of each part, found by leaving it out; parts whose removal the template refuses to render are merged."""
+    """Tokens of each part, found by leaving it out."""
 
     async def without(**changes: object) -> int:
         return total - (await model.count_tokens(request.model_copy(update=changes)) or 0)

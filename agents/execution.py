@@ -16,14 +16,22 @@ from openhearth.storage import messages, threads
 from openhearth.storage.store import Session
 from openhearth.tools.base import Sandbox, ToolContext
 from openhearth.tools.toolset import Toolset
-from openhearth.types import Message, ToolCall
+from openhearth.types import Message, ToolCall, Usage
+
+
+@dataclass(slots=True)
+class Draft:
+    """A reply in the making. `usage` is what it has cost, until the run's `spent` includes it."""
+
+    text: str = ""
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(slots=True)
 class Execution:
     """`own` names the tools that the program handed over. `head` is the run's last message that is kept.
 
-    `partial` is text of a reply that is not kept yet; a run that ends early keeps it.
+    `draft` is a reply that is not kept yet; a run that ends early keeps its text.
     """
 
     run_id: str
@@ -38,7 +46,7 @@ class Execution:
     scope: CancelScope = field(default_factory=CancelScope)
     spent: Spent = field(default_factory=Spent)
     head: str | None = None
-    partial: str = ""
+    draft: Draft = field(default_factory=Draft)
 
     @property
     def ids(self) -> dict[str, Any]:

@@ -47,18 +47,18 @@ async def finish(run: Execution, ending: Ending) -> None:
     except Exception as error:
         _log.warning("The end of %s could not be kept.", run.run_id, exc_info=True)
         cause = ending.error if isinstance(error, StorageError) and ending.error else error_info(error)
-        run.journal.publish_unkept(_finished(run, Ending("failed", cause), run.partial))
+        run.journal.publish_unkept(_finished(run, Ending("failed", cause), run.draft.text))
 
 
 def _write(session: Session, run: Execution, ending: Ending) -> list[Event]:
     path = messages.path(session, run.head)
     happened: list[Event] = []
-    output = run.partial
+    output = run.draft.text
     if ending.status == "done":
         output = next((m.content for m in reversed(path) if m.role == "assistant"), "")
     elif ending.status in ("failed", "cancelled"):
-        if run.partial:
-            _append(session, run, Message(role="assistant", content=run.partial))
+        if run.draft.text:
+            _append(session, run, Message(role="assistant", content=run.draft.text))
         for call in unanswered(path):
             happened += _close_call(session, run, call, ending)
     finished = _finished(run, ending, output)
@@ -101,7 +101,7 @@ def _finished(run: Execution, ending: Ending, output: str) -> RunFinished:
         **run.ids,
         status=ending.status,
         output=output,
-        usage=spent.usage,
+        usage=spent.usage + run.draft.usage,
         steps=spent.rounds,
         tool_calls=spent.calls,
         duration_s=spent.work_s,

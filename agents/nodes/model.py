@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from langgraph.runtime import Runtime
 
 from openhearth.agents import budget, context, prompt
-from openhearth.agents.execution import Execution
+from openhearth.agents.execution import Draft, Execution
 from openhearth.agents.scope import closing
 from openhearth.agents.state import LoopState
 from openhearth.errors import ModelError, RunError
@@ -16,7 +16,7 @@ from openhearth.events import CallDelta, ModelFinished, Notice, StepStarted, Tex
 from openhearth.storage import runs, steps
 from openhearth.storage.ids import new_id
 from openhearth.storage.store import Session
-from openhearth.types import CallPiece, Message, ModelRequest, Reply, TextPiece
+from openhearth.types import Message, ModelRequest, Reply, TextPiece, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Round:
 
     request: ModelRequest
     granted: budget.Allowance
+    prompt_tokens: int
     closing: str
     answers_in_json: bool
 
@@ -36,12 +37,12 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
     path = await run.path(state["head"])
     planned = await _plan(run, state, path)
     await _announce(run, step, planned)
-    reply, cut_call = await run.scope.guard(_stream(run, planned.request))
+    reply, cut_call = await run.scope.guard(_stream(run, planned))
     message = _kept(reply, planned, path)
     spent = run.spent.with_reply(reply.usage, reply.timings, time.monotonic() - started)
-    run.spent = spent
+    run.spent, run.draft.usage = spent, Usage()
     _check(run, reply, message, planned)
-    run.partial = ""
+    run.draft = Draft()
     phase, follow_up = _what_next(run, reply, message, planned, cut_call=cut_call)
     new = [message, *follow_up]
     head, ids = state["head"], [new_id("msg") for _ in new]
@@ -104,7 +105,7 @@ async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
             "time_limit_s": granted.time_limit_s,
         }
     )
-    return Round(request, granted, closing, as_json)
+    return Round(request, granted, tokens or 0, closing, as_json)
 
 
 async def _announce(run: Execution, step: int, planned: Round) -> None:
@@ -116,22 +117,23 @@ async def _announce(run: Execution, step: int, planned: Round) -> None:
     await run.journal.commit(write, StepStarted(step=step, node="model", **run.ids), *notices, durable=False)
 
 
-async def _stream(run: Execution, request: ModelRequest) -> tuple[Reply, bool]:
+async def _stream(run: Execution, planned: Round) -> tuple[Reply, bool]:
     """The reply, and whether it ended inside a call."""
-    run.partial, calls_begun = "", 0
-    async with closing(run.model.stream(request)) as pieces:
+    run.draft, calls_begun = Draft(), 0
+    async with closing(run.model.stream(planned.request)) as pieces:
         async for piece in pieces:
+            if isinstance(piece, Reply):
+                run.draft.text = piece.message.content
+                return piece, piece.finish == "length" and calls_begun > len(piece.message.tool_calls)
+            run.draft.usage = Usage(prompt_tokens=planned.prompt_tokens, completion_tokens=piece.tokens)
             if isinstance(piece, TextPiece):
-                run.partial += piece.text
+                run.draft.text += piece.text
                 run.journal.show(TextDelta(text=piece.text, tokens=piece.tokens, **run.ids))
-            elif isinstance(piece, CallPiece):
+            else:
                 calls_begun = max(calls_begun, piece.index + 1)
                 run.journal.show(
                     CallDelta(index=piece.index, name=piece.name, text=piece.text, tokens=piece.tokens, **run.ids)
                 )
-            else:
-                run.partial = piece.message.content
-                return piece, piece.finish == "length" and calls_begun > len(piece.message.tool_calls)
     raise ModelError(f"{run.model.info.reference} ended its stream without a reply.", hint="Its backend has a bug.")
 
 
@@ -152,7 +154,7 @@ def _kept(reply: Reply, planned: Round, path: list[Message]) -> Message:
 
 
 def _check(run: Execution, reply: Reply, message: Message, planned: Round) -> None:
-    """Raise what ends the run here. The text so far is in `run.partial` and will be kept."""
+    """Raise what ends the run here. The text so far is in `run.draft` and will be kept."""
     limits, granted = run.spec.limits, planned.granted
     if reply.finish == "cancelled":
         run.scope.cancel()
