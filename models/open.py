@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from openhearth.config import Settings
 from openhearth.errors import ModelUnavailableError
 from openhearth.models.base import Model, ProgressCallback
-
-_SCRIPTED = "scripted:"
+from openhearth.models.pulled import find_store
+from openhearth.models.reference import resolve_reference
 
 
 async def open_model(reference: str, settings: Settings, *, progress: ProgressCallback | None = None) -> Model:
     """The model behind `reference`, ready to answer. The caller closes it with `aclose`.
 
-    A catalog model that is not here yet is pulled first, when `settings.model.auto_pull` allows it.
-    Raises ModelUnavailableError, or ConfigError for a script with mistakes.
+    A model that is not here yet is pulled first, when `settings.model.auto_pull` allows it.
+    Raises ModelUnavailableError, or ConfigError for a reference or a script with mistakes.
     """
-    if reference.startswith(_SCRIPTED):
-        # Backends are imported on use: a scripted or remote model needs no torch.
+    resolved = resolve_reference(reference)
+    # Backends are imported on use: a scripted or remote model needs no torch.
+    if resolved.kind == "scripted":
         from openhearth.models.backends.scripted import ScriptedModel
 
-        return ScriptedModel.from_file(Path(reference.removeprefix(_SCRIPTED)), reference=reference)
-    raise ModelUnavailableError(
-        f"No model answers to {reference!r}.",
-        hint="`hearth models list` names the catalog; a file, a folder, http://HOST/v1#NAME or hf:ORG/NAME also work.",
-    )
+        return ScriptedModel.from_file(Path(resolved.value), reference=reference)
+    store = await asyncio.to_thread(_store, reference, settings, progress)
+    from openhearth.models.backends.local import LocalModel
+
+    return await LocalModel.open(store, settings, reference=reference, progress=progress)
+
+
+def _store(reference: str, settings: Settings, progress: ProgressCallback | None) -> Path:
+    store = find_store(reference, settings)
+    if store is not None:
+        return store
+    if not settings.model.auto_pull:
+        raise ModelUnavailableError(
+            f"{reference} is not on this machine.",
+            hint=f"Run `hearth models pull {reference}`, or set model.auto_pull.",
+        )
+    from openhearth.models.pull import pull
+
+    return pull(reference, settings, progress)

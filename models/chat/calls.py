@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from openhearth.errors import ModelError
 from openhearth.models.chat.lenient_json import loads_lenient
-from openhearth.types import ToolSpec
+from openhearth.types import ModelRequest, ToolSpec
 
 ARGUMENT_KEYS = ("arguments", "parameters")
 JSON_FENCES = frozenset({"", "json", "jsonc", "json5", "xml", "tool_call", "tool_calls"})
@@ -34,6 +35,29 @@ class Verdict(Enum):
     LIKELY = "likely"
     """It names a tool so far: whoever can steer the model may now hold it to a call."""
     YES = "yes"
+
+
+def is_code_tool(tool: ToolSpec) -> bool:
+    """Whether a fenced block can say all that the tool must be told."""
+    required = tool.parameters.get("required", [])
+    return tool.language is not None and set(required) <= {tool.source_argument}
+
+
+def offered_tools(request: ModelRequest) -> tuple[ToolSpec, ...]:
+    """The tools that the reply may call. Raises ModelError when the choice is none of them."""
+    choice = request.tool_choice
+    if choice == "none":
+        return ()
+    if choice in ("auto", "required"):
+        tools = request.tools
+    else:
+        tools = tuple(tool for tool in request.tools if tool.name == choice.removeprefix("tool:"))
+    if choice != "auto" and not tools:
+        raise ModelError(
+            f"The request demands a call ({choice}) of a tool that it does not offer.",
+            hint=f"It offers: {', '.join(tool.name for tool in request.tools) or 'none'}.",
+        )
+    return tools
 
 
 def language_tools(tools: Iterable[ToolSpec]) -> dict[str, ToolSpec]:

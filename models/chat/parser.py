@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from openhearth.models.chat.events import ParseEvent, Region, Text
 from openhearth.models.chat.formats import ToolFormat
 from openhearth.models.chat.formats.hermes import HERMES
-from openhearth.models.chat.states import InText, State
+from openhearth.models.chat.states import InBlock, InText, State
 from openhearth.models.chat.stream import Stream, Vocabulary
 from openhearth.types import ToolSpec
 
@@ -43,6 +43,11 @@ class StreamParser:
     def can_end(self) -> bool:
         """The reply would be a complete, ending call if it stopped here."""
         return self._state.can_end(self._stream)
+
+    @property
+    def in_call(self) -> bool:
+        """A call is being written, or its markup has not ended."""
+        return not isinstance(self._state, InText | InBlock)
 
     @property
     def calls(self) -> int:

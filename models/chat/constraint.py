@@ -1,0 +1,99 @@
+"""Holds the decoder to a call's grammar while, and only while, it writes one.
+
+The model writes freely. The streaming parser watches the text; once a call in JSON opens, the grammar takes over at
+that very place, what is forced is appended without sampling, and after the call the model is free again. Whatever is
+sampled, a call that was opened and not cut off parses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+
+from openhearth.models.chat.call_plan import CallPlan
+from openhearth.models.chat.detokenise import Detokeniser, TokenBytes
+from openhearth.models.chat.events import Region, Text
+from openhearth.models.chat.grammar import Matcher
+from openhearth.models.chat.parser import StreamParser
+from openhearth.models.chat.stop import StopFilter
+
+
+class ToolCallConstraint:
+    """Implements `openhearth.models.engine.constraint.Constraint` for one reply."""
+
+    def __init__(self, plan: CallPlan, token_bytes: TokenBytes, *, stops: Sequence[str] = ()) -> None:
+        """The reply also ends with one of `stops` in its text. Raises GrammarError for an impossible output schema."""
+        self._plan = plan
+        self._stop = StopFilter(stops)
+        self._detokeniser = Detokeniser(token_bytes)
+        self._parser = StreamParser(plan.tools, tool_format=plan.tool_format)
+        opening = plan.opening()
+        self._matcher: Matcher | None = plan.compiler.start(opening) if opening is not None else None
+        self._opening = self._matcher is not None
+        self._output_complete = False
+        self._refused: str | None = None
+        """The source of a region that no grammar fits: it is left alone."""
+
+    def mask(self) -> torch.Tensor | None:
+        return self._matcher.mask() if self._matcher is not None else None
+
+    def forced(self) -> Sequence[int]:
+        return self._matcher.forced() if self._matcher is not None else ()
+
+    def accept(self, token: int) -> None:
+        stopped = False
+        if self._matcher is not None:
+            self._matcher.accept(token)
+            stopped = self._matcher.stopped
+        for event in self._parser.feed(self._detokeniser.feed([token])):
+            if isinstance(event, Text):
+                self._stop.feed(event.text)
+        if stopped:
+            self._matcher = None
+            called = self._parser.calls or self._parser.in_call
+            self._output_complete = self._opening and self._plan.output is not None and not called
+            self._opening = False
+        if self._matcher is None and not self._detokeniser.pending:
+            self._follow(self._parser.region)
+
+    def finished(self) -> bool:
+        called = self._plan.one_call and self._parser.calls > 0 and self._matcher is None
+        return called or self._output_complete or self._stop.hit or self._parser.ended or self._parser.can_end
+
+    def _follow(self, region: Region | None) -> None:
+        """Take over where a call is being written, if a grammar agrees with what is there already."""
+        if region is None:
+            self._refused = None
+        elif self._refused is None or not region.source.startswith(self._refused):
+            self._matcher = next(self._matchers(region), None)
+            self._refused = region.source if self._matcher is None else None
+
+    def _matchers(self, region: Region) -> Iterator[Matcher]:
+        for grammar in self._plan.grammars(region):
+            matcher = self._plan.compiler.start(grammar)
+            if matcher.accept_text(region.source) and not matcher.stopped:
+                yield matcher
+
+
+class BannedTokens:
+    """A constraint that only keeps some tokens out, such as the marker of a call where none may be made."""
+
+    def __init__(self, tokens: Collection[int], *, vocab_size: int) -> None:
+        words = [-1] * ((vocab_size + 31) // 32)
+        mask = torch.tensor(words, dtype=torch.int32)
+        for token in tokens:
+            mask[token // 32] &= ~torch.tensor(1 << token % 32, dtype=torch.int64).to(torch.int32)
+        self._mask = mask
+
+    def mask(self) -> torch.Tensor:
+        return self._mask
+
+    def forced(self) -> Sequence[int]:
+        return ()
+
+    def accept(self, token: int) -> None:
+        """Nothing is followed."""
+
+    def finished(self) -> bool:
+        return False
