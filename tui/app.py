@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,16 +19,19 @@ from openhearth.config import Settings
 from openhearth.errors import HearthError
 from openhearth.paths import ensure_private, state_dir
 from openhearth.tui.clock import Clock
-from openhearth.tui.driver import Phase
+from openhearth.tui.driver import Phase, explain
 from openhearth.tui.screens.chat import ChatScreen
 from openhearth.tui.session import Session
 from openhearth.tui.theme import DARK, LIGHT, THEMES
-from openhearth.types import ApprovalPolicy, ErrorInfo
+from openhearth.types import ApprovalPolicy
 
 _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _QUIT_WITHIN_S = 2.0
 """A second Ctrl+C within this time quits."""
+
+
+_CLOSE_WITHIN_S = 5.0
 
 
 class Progress(Message):
@@ -56,7 +60,7 @@ class HearthApp(App[None]):
         self.chat = ChatScreen(session)
         self._first_thread = thread_id
         self._interrupted_at = float("-inf")
-        self._closing = False
+        self._leaving = False
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
@@ -65,12 +69,12 @@ class HearthApp(App[None]):
         return self.chat
 
     def on_mount(self) -> None:
-        self.call_after_refresh(self._open)
+        self.call_after_refresh(self.open_session)
 
     # -- opening
 
     @work(exclusive=True, group="open")
-    async def _open(self) -> None:
+    async def open_session(self) -> None:
         """Open the database, load the model, then show the thread that was asked for."""
         driver = self.chat.driver
         driver.become(Phase.OPENING, "opening")
@@ -78,18 +82,14 @@ class HearthApp(App[None]):
             await self.session.open(self._report)
             driver.become(Phase.OPENING, "loading the model")
             driver.meters.know(await self.session.load_model(self._report))
-            await self.chat.open_thread(self._first_thread)
-        except HearthError as error:
-            await self._broken(ErrorInfo(code=error.code, title=error.title, message=error.message, hint=error.hint))
         except Exception as error:
-            _log.exception("opening failed")
-            message = f"{type(error).__name__}: {error}"
-            hint = f"The details are in {log_file()}."
-            await self._broken(ErrorInfo(code="internal", title="OpenHearth broke", message=message, hint=hint))
-
-    async def _broken(self, error: ErrorInfo) -> None:
-        self.chat.driver.become(Phase.BROKEN, error.title.lower())
-        await self.chat.show_error(error)
+            if not isinstance(error, HearthError):
+                _log.exception("opening failed")
+            driver.become(Phase.BROKEN, explain(error).title.lower())
+            await self.chat.show_error(explain(error))
+        else:
+            wanted, self._first_thread = self._first_thread, None
+            await self.chat.open_thread(wanted)
 
     def _report(self, what: str, done: int, total: int) -> None:
         """A ProgressCallback: called from any thread, so it only posts."""
@@ -112,13 +112,15 @@ class HearthApp(App[None]):
             self.notify("Press Ctrl+C again to quit.", timeout=_QUIT_WITHIN_S)
 
     async def action_quit(self) -> None:
-        """End a running turn as cancelled, close the database, and leave."""
-        if self._closing:
+        """End a running turn as cancelled, close the database, and leave. A second time leaves at once."""
+        if self._leaving:
+            self.exit()
             return
-        self._closing = True
+        self._leaving = True
+        self.chat.driver.become(Phase.STOPPING, "closing")
         try:
             await self.chat.driver.aclose()
-            await self.session.close()
+            await asyncio.wait_for(self.session.close(), _CLOSE_WITHIN_S)
         except Exception:
             _log.exception("closing failed")
         self.exit()

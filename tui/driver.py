@@ -23,6 +23,7 @@ from openhearth.events import (
     ToolFinished,
     ToolStarted,
 )
+from openhearth.paths import state_dir
 from openhearth.tui.meters import Meters
 from openhearth.tui.session import RunSummary, Session
 from openhearth.tui.text import clean_line
@@ -63,6 +64,18 @@ class RunView(Protocol):
 
     def changed(self) -> None:
         """`phase`, `activity`, `queue` or the meters are different now."""
+
+
+def explain(error: Exception) -> ErrorInfo:
+    """An error as a message for the person."""
+    if isinstance(error, HearthError):
+        return ErrorInfo(code=error.code, title=error.title, message=error.message, hint=error.hint)
+    return ErrorInfo(
+        code="internal",
+        title="Something broke inside OpenHearth",
+        message=f"{type(error).__name__}: {error}",
+        hint=f"What was done is kept. The details are in the log, in {state_dir()}.",
+    )
 
 
 class Driver:
@@ -144,7 +157,8 @@ class Driver:
         self.queue.clear()
         if self._task is None or self._task.done():
             return
-        self.stop()
+        if self.run_id:
+            self.session.cancel(self.run_id)
         _, pending = await asyncio.wait({self._task}, timeout=_PATIENCE_S)
         if pending:
             self._task.cancel()
@@ -162,18 +176,11 @@ class Driver:
             await work
         except asyncio.CancelledError:
             await self._settle_in("cancelled")
-        except HearthError as error:
-            await self._failed(ErrorInfo(code=error.code, title=error.title, message=error.message, hint=error.hint))
         except Exception as error:
-            _log.exception("a run broke")
-            await self._failed(
-                ErrorInfo(
-                    code="internal",
-                    title="Something broke inside OpenHearth",
-                    message=f"{type(error).__name__}: {error}",
-                    hint="The run is kept; `hearth resume` may go on with it. The log has the details.",
-                )
-            )
+            if not isinstance(error, HearthError):
+                _log.exception("a run broke")
+            await self.view.show_error(explain(error))
+            await self._settle_in("failed")
 
     async def _begin(self, text: str) -> None:
         self.run_id = ""
@@ -232,10 +239,6 @@ class Driver:
             self._next()
         else:
             self._return_queue()
-
-    async def _failed(self, error: ErrorInfo) -> None:
-        await self.view.show_error(error)
-        await self._settle_in("failed")
 
     def _next(self) -> None:
         if self.queue and self.phase is Phase.READY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -52,6 +53,12 @@ class Meters:
                 self._rest()
             case _:
                 pass
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take over what a past run says of its thread; which model answers now is another matter."""
+        for event in events:
+            if isinstance(event, ModelFinished):
+                self.apply(event)
 
     def know(self, model: ModelInfo) -> None:
         """Take over what is known of the model before it has said anything."""

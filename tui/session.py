@@ -58,7 +58,9 @@ class Session:
     # -- life
 
     async def open(self, progress: ProgressCallback | None = None) -> None:
-        """Open the database. Raises HearthError."""
+        """Open the database, unless it is open. Raises HearthError."""
+        if self._runtime is not None:
+            return
         runtime_type, spec_type = await asyncio.to_thread(_import_runtime)
         self._spec = spec_type.from_settings(
             self.settings,

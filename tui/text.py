@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
@@ -31,6 +32,14 @@ def head(text: str, lines: int, columns: int = 400) -> tuple[str, int]:
     parts = text.rstrip("\n").split("\n")
     shown = [part if len(part) <= columns else part[: columns - 1] + "…" for part in parts[:lines]]
     return "\n".join(shown), max(0, len(parts) - lines)
+
+
+def short_path(path: Path) -> str:
+    """`path` with the home folder as `~`."""
+    try:
+        return str("~" / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
 
 
 def plural(count: int, word: str) -> str:

@@ -8,16 +8,17 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, Static
 
 from openhearth.errors import HearthError
 from openhearth.events import ApprovalRequested, Event
-from openhearth.tui.driver import Driver, Phase
+from openhearth.tui.driver import Driver, Phase, explain
 from openhearth.tui.screens.dialogs import TextDialog
 from openhearth.tui.screens.threads import NEW_THREAD, ThreadsScreen
 from openhearth.tui.session import RunSummary, Session
-from openhearth.tui.text import clean_line
+from openhearth.tui.text import clean_line, short_path
 from openhearth.tui.widgets.conversation import MAX_TURNS, PAGE, Conversation, EarlierTurns
 from openhearth.tui.widgets.decision import ApprovalPanel, Decision, ResumePanel
 from openhearth.tui.widgets.prompt import Prompt
@@ -68,12 +69,14 @@ class ChatScreen(Screen[None]):
         self._conversation = Conversation()
         self._prompt = Prompt()
         self._status, self._title, self._queued = StatusBar(), TitleBar(), QueuedMessages()
+        self._below = Static(Content("more below  ·  Ctrl+End follows"), id="below")
         self._folded = False
 
     def compose(self) -> ComposeResult:
         yield self._title
         yield self._conversation
         with Vertical(id="bottom"):
+            yield self._below
             yield self._queued
             yield self._prompt
         yield self._status
@@ -121,23 +124,32 @@ class ChatScreen(Screen[None]):
     # -- threads
 
     async def open_thread(self, thread_id: str | None) -> None:
-        """Show a thread, or an empty new one, and continue where its last run stands."""
+        """Show a thread, or an empty new one, and continue where its last run stands.
+
+        A thread that cannot be read becomes a new one and a message.
+        """
         runs: list[RunSummary] = []
-        if thread_id is not None:
-            thread_id = await self.session.find_thread(thread_id)
-            runs = await self.session.runs(thread_id)
+        failure: ErrorInfo | None = None
+        try:
+            if thread_id is not None:
+                thread_id = await self.session.find_thread(thread_id)
+                runs = await self.session.runs(thread_id)
+        except HearthError as error:
+            thread_id, failure = None, explain(error)
         recent, hidden = runs[-MAX_TURNS:], [run.id for run in runs[:-MAX_TURNS]]
         turns = [await self._turn_of(run, folded=run is not recent[-1]) for run in recent]
         await self._hide_decision()
         await self._conversation.show(turns, hidden, self._welcome())
         self._prompt.remember(run.task for run in runs)
         await self.driver.enter(thread_id, runs[-1] if runs else None)
-        for event in await self.session.events(runs[-1].id) if runs else ():
-            self.driver.meters.apply(event)
+        if runs:
+            self.driver.meters.recall(await self.session.events(runs[-1].id))
         self.changed()
         await self._show_title()
         if self.driver.phase is Phase.INTERRUPTED:
             await self._show_decision(ResumePanel(elsewhere=runs[-1].owned))
+        if failure is not None:
+            await self.show_error(failure)
 
     async def _turn_of(self, run: RunSummary, *, folded: bool) -> TurnView:
         turn = TurnView(run.task, run_id=run.id, folded=folded)
@@ -153,24 +165,27 @@ class ChatScreen(Screen[None]):
 
     @work(exclusive=True, group="threads")
     async def action_threads(self) -> None:
-        app = cast("HearthApp", self.app)
+        if self.driver.phase in {Phase.OPENING, Phase.BROKEN}:
+            self.notify("OpenHearth is not open yet.", severity="warning")
+            return
         thread_id = self.driver.thread_id
-        screen = ThreadsScreen(
-            self.session, app.clock, current=thread_id, locked=thread_id if self.driver.busy else None
+        locked = thread_id if self.driver.busy else None
+        chosen = await self.app.push_screen_wait(
+            ThreadsScreen(self.session, self.hearth.clock, current=thread_id, locked=locked)
         )
-        chosen = await app.push_screen_wait(screen)
         if chosen is None or chosen == thread_id:
             await self._show_title()
-        elif self.driver.busy:
-            self.notify("Stop the running turn first (Escape).", title="Still working", severity="warning")
         else:
-            await self.open_thread(None if chosen == NEW_THREAD else chosen)
+            await self._switch(None if chosen == NEW_THREAD else chosen)
 
     async def action_new_thread(self) -> None:
-        if self.driver.busy:
+        await self._switch(None)
+
+    async def _switch(self, thread_id: str | None) -> None:
+        if self.driver.busy or self.driver.phase is Phase.OPENING:
             self.notify("Stop the running turn first (Escape).", title="Still working", severity="warning")
-        else:
-            await self.open_thread(None)
+        elif self.driver.phase is not Phase.BROKEN:
+            await self.open_thread(thread_id)
 
     @work(exclusive=True, group="rename")
     async def action_rename(self) -> None:
@@ -193,8 +208,14 @@ class ChatScreen(Screen[None]):
         elif self.driver.phase in {Phase.WAITING, Phase.INTERRUPTED}:
             self.notify("The last run waits for your decision first.", severity="warning")
             self.run_worker(self.action_decide())
-        else:
-            self.notify("The model could not be opened.", title="Not sent", severity="error")
+        elif self.driver.phase is Phase.BROKEN:
+            self._prompt.accept(event.text)
+            self.driver.queue.append(event.text)
+            self.hearth.open_session()
+
+    @on(Conversation.Following)
+    def _following(self, event: Conversation.Following) -> None:
+        self._below.display = not event.following
 
     @on(Decision.Made)
     async def _decided(self, event: Decision.Made) -> None:
@@ -263,13 +284,17 @@ class ChatScreen(Screen[None]):
     # -- parts
 
     @property
+    def hearth(self) -> HearthApp:
+        return cast("HearthApp", self.app)
+
+    @property
     def _turn(self) -> TurnView | None:
         turns = self._conversation.turns
         return turns[-1] if turns else None
 
     def _welcome(self) -> Welcome:
         session = self.session
-        return Welcome(model=session.reference, workspace=str(session.workspace), approve=session.approve)
+        return Welcome(model=session.reference, workspace=short_path(session.workspace), approve=session.approve)
 
     async def _show_title(self) -> None:
         thread_id = self.driver.thread_id
@@ -289,4 +314,4 @@ class ChatScreen(Screen[None]):
 
     def _tick(self) -> None:
         if self.driver.busy:
-            self._conversation.tick(cast("HearthApp", self.app).clock.monotonic())
+            self._conversation.tick(self.hearth.clock.monotonic())

@@ -100,7 +100,8 @@ class ToolCard(Vertical, can_focus=True):
     def start(self, call: ToolCall, at: float | None) -> None:
         """It runs, since `at` on the app's monotonic clock (None: that is long ago)."""
         self._know(call)
-        self.state, self._started_at = "running", at
+        if self.state != "denied":
+            self.state, self._started_at = "running", at
         self._draw()
 
     def finish(self, call: ToolCall, output: ToolOutput, duration_s: float) -> None:

@@ -40,7 +40,7 @@ class TurnView(Vertical):
         super().__init__()
         self.run_id = run_id
         self._folded = folded
-        self._parts: list[Widget] = [UserMessage(task)]
+        self._parts: list[Widget] = [UserMessage(task)] if task else []
         self._reply: Reply | None = None
         self._writing: dict[int, ToolCard] = {}
         self._cards: dict[str, ToolCard] = {}
