@@ -197,14 +197,16 @@ def _arguments_model(function: Callable[..., Any], tool_name: str, notes: Mappin
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ToolError(
-                f"Tool {tool_name}: parameter {parameter} cannot be given by name.", hint="Write each parameter out."
+                f"Tool {tool_name}: parameter {name} cannot be given by name.", hint="Write each parameter out."
             )
         if name not in hints:
             raise ToolError(f"Tool {tool_name}: parameter {name} has no type.", hint=f"Write `{name}: str`, say.")
         if hints[name] is ToolContext:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[_PREFIX + name] = (hints[name], Field(default=default, alias=name, description=notes.get(name)))
+        # A description of None would hide the one that the annotation gives.
+        described = {"description": notes[name]} if name in notes else {}
+        fields[_PREFIX + name] = (hints[name], Field(default=default, alias=name, **described))
     config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, arbitrary_types_allowed=False)
     try:
         return create_model(tool_name, __config__=config, **fields)

@@ -85,4 +85,5 @@ def main() -> None:
     print(json.dumps(findings))
 
 
-main()
+if __name__ == "__main__":
+    main()

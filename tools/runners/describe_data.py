@@ -63,4 +63,5 @@ def records(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) ->
     ]
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -95,4 +95,5 @@ def restrict_files(writable: list[str]) -> None:
     os.close(ruleset)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -140,4 +140,5 @@ def files() -> list[str]:
     return found[:MOST_FILES]
 
 
-main()
+if __name__ == "__main__":
+    main()

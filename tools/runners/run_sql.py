@@ -75,4 +75,5 @@ def explain(
     return "\n".join(lines)
 
 
-main()
+if __name__ == "__main__":
+    main()
