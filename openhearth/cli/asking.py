@@ -13,6 +13,7 @@ from openhearth.tui.text import clean
 
 _YES = {"y", "yes"}
 _NO = {"n", "no"}
+_LEXERS = {"python": "python", "shell": "bash", "sql": "sql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,17 @@ def ask(row: ApprovalRow) -> Decision | None:
     else:
         say(f"{name} wants to run:", "bold")
     if row.preview:
-        text = clean(row.preview)
-        lexer = "diff" if text.startswith(("---", "+++", "diff ")) else None
-        console.print(Syntax(text, lexer, background_color="default") if lexer else Text(text))
+        text = clean(row.preview).rstrip("\n")
+        lexer = _LEXERS.get(name) or ("diff" if text.startswith(("--- ", "+++ ")) else "")
+        console.print(Syntax(text, lexer, background_color="default", word_wrap=True) if lexer else Text(text))
     while True:
         try:
             answer = console.input(Text("[y]es, [n]o, or the reason why not: ", style="bold")).strip()
         except EOFError:
             return None
+        except KeyboardInterrupt:
+            console.print()
+            raise
         if answer.lower() in _YES:
             return Decision(approve=True)
         if answer.lower() in _NO:

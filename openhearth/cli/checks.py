@@ -54,10 +54,15 @@ def _torch(settings: Settings) -> Check:
 
 
 def _sandbox(settings: Settings) -> Check:
-    from openhearth.tools.sandbox import open_sandbox
+    from openhearth.tools.sandbox import probe
 
-    sandbox = asyncio.run(open_sandbox(settings.sandbox))
-    return Check("sandbox", "ok", f"{sandbox.name}, proved by its canaries")
+    layers = asyncio.run(probe(settings.sandbox))
+    broken = [layer for layer in layers if not layer.ok]
+    if broken:
+        detail = "; ".join(f"{layer.name}: {layer.detail}" for layer in broken)
+        hint = "\n".join(dict.fromkeys(layer.hint for layer in broken if layer.hint))
+        return Check("sandbox", "failed", detail, hint, exit_codes.SANDBOX)
+    return Check("sandbox", "ok", "holds: " + ", ".join(layer.name for layer in layers))
 
 
 def _database(settings: Settings) -> Check:

@@ -42,6 +42,8 @@ class Narrator:
         self._quiet = quiet
         self._status: Status | None = None
         self._written = ""
+        self._begun = False
+        self._measured = True
 
     def event(self, event: Event) -> None:
         """Tell what is worth telling of it."""
@@ -49,7 +51,7 @@ class Narrator:
             return
         match event:
             case RunStarted() | RunResumed():
-                self._line(f"{_model(event.model)}, run {event.run_id}", "dim")
+                self._begin(event)
             case StepStarted(node="model"):
                 self._written = ""
                 self._now("Reading")
@@ -72,11 +74,14 @@ class Narrator:
                 self._line(("approved" if event.approved else "denied") + (f": {event.reason}" if event.reason else ""))
             case Notice():
                 self._line(event.text, "yellow")
-            case RunFinished():
-                self.close()
-                self._end(event)
-            case _:
+            case _:  # the end is told by `end`, once it is known whether the run goes on at once
                 pass
+
+    def end(self, finished: RunFinished) -> None:
+        """The run goes no further for now: what it took, and how to open it."""
+        self.close()
+        if not self._quiet:
+            self._end(finished)
 
     def stopping(self) -> None:
         """The person asked to stop."""
@@ -89,6 +94,12 @@ class Narrator:
             with suppress(Exception):
                 self._status.stop()
             self._status = None
+
+    def _begin(self, event: RunStarted | RunResumed) -> None:
+        if not self._begun:
+            self._line(f"{_model(event.model)}, run {event.run_id}", "dim")
+        self._begun = True
+        self._measured = event.model.backend != "scripted"
 
     def _call(self, call: ToolCall) -> None:
         source, rest = _source(call.arguments)
@@ -116,7 +127,7 @@ class Narrator:
         if event.usage.total_tokens:
             cached = f" ({event.usage.cached_tokens:,} cached)" if event.usage.cached_tokens else ""
             facts.append(plural(event.usage.total_tokens, "token") + cached)
-        if event.tokens_per_second:
+        if event.tokens_per_second and self._measured:
             facts.append(f"{event.tokens_per_second:.1f} tokens a second")
         self._line(" · ".join(facts), "dim")
         self._line(f"run {event.run_id} · go on with: hearth chat --thread {event.thread_id}", "dim")

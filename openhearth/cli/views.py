@@ -58,6 +58,7 @@ class TextView:
         self._narrator.close()
 
     def end(self, finished: RunFinished, pending: list[ApprovalRow]) -> None:
+        self._narrator.end(finished)
         if finished.status == "done":
             write(finished.output)
         explain_end(finished, pending)
