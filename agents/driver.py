@@ -16,6 +16,7 @@ from openhearth.agents.graph import UNBOUNDED
 from openhearth.agents.saver import HearthSaver
 from openhearth.agents.state import first_state
 from openhearth.errors import CancelledError, HearthError
+from openhearth.events import Event
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -28,29 +29,42 @@ LEASE_S = 30.0
 _log = logging.getLogger(__name__)
 
 
-async def drive(graph: CompiledStateGraph[LoopState, Execution, Any, Any], saver: HearthSaver, run: Execution) -> None:
-    """Execute what is left of the run. Never raises, except when its own task is cancelled; then it ends first."""
+async def drive(
+    graph: CompiledStateGraph[LoopState, Execution, Any, Any], saver: HearthSaver, run: Execution, first: Event
+) -> None:
+    """Publish `first`, then execute what is left. Never raises, except when its own task is cancelled; then it
+    ends the run before."""
     heartbeat = asyncio.create_task(_keep_lease(run))
-    stopped: asyncio.CancelledError | None = None
     try:
-        ending = await _invoke(graph, saver, run)
+        ending, stopped = await _work(graph, saver, run, first)
+        heartbeat.cancel()
+        with suppress(asyncio.CancelledError):
+            await heartbeat
+        run.journal.flush()
+        await finish(run, ending)
+        if stopped is not None:
+            raise stopped
+    finally:
+        heartbeat.cancel()
+        run.journal.close()
+
+
+async def _work(
+    graph: CompiledStateGraph[LoopState, Execution, Any, Any], saver: HearthSaver, run: Execution, first: Event
+) -> tuple[Ending, asyncio.CancelledError | None]:
+    """How the work ended, and the cancellation of this task, which has to wait until that is kept."""
+    try:
+        await run.journal.commit(lambda _: None, first)
+        return await _invoke(graph, saver, run), None
     except CancelledError as error:
-        ending = Ending("cancelled", error_info(error))
+        return Ending("cancelled", error_info(error)), None
     except asyncio.CancelledError as error:
-        stopped, ending = error, Ending("cancelled", error_info(CancelledError("The program ended.")))
+        return Ending("cancelled", error_info(CancelledError("The program ended."))), error
     except HearthError as error:
-        ending = Ending("failed", error_info(error))
+        return Ending("failed", error_info(error)), None
     except Exception as error:
         _log.exception("%s failed", run.run_id)
-        ending = Ending("failed", error_info(error))
-    heartbeat.cancel()
-    with suppress(asyncio.CancelledError):
-        await heartbeat
-    run.journal.flush()
-    await finish(run, ending)
-    run.journal.close()
-    if stopped is not None:
-        raise stopped
+        return Ending("failed", error_info(error)), None
 
 
 async def _invoke(

@@ -11,11 +11,11 @@ from openhearth.agents.journal import Journal, Write
 from openhearth.agents.scope import CancelScope
 from openhearth.agents.spec import AgentSpec
 from openhearth.agents.state import LoopState, Spent
+from openhearth.agents.tooling import RunTools
 from openhearth.models.base import Model
 from openhearth.storage import messages, threads
 from openhearth.storage.store import Session
 from openhearth.tools.base import Sandbox, ToolContext
-from openhearth.tools.toolset import Toolset
 from openhearth.types import Message, ToolCall, Usage
 
 
@@ -29,7 +29,7 @@ class Draft:
 
 @dataclass(slots=True)
 class Execution:
-    """`own` names the tools that the program handed over. `head` is the run's last message that is kept.
+    """`head` is the run's last message that is kept.
 
     `draft` is a reply that is not kept yet; a run that ends early keeps its text.
     """
@@ -39,8 +39,7 @@ class Execution:
     task: str
     spec: AgentSpec
     model: Model
-    toolset: Toolset
-    own: frozenset[str]
+    tools: RunTools
     sandbox: Sandbox
     journal: Journal
     scope: CancelScope = field(default_factory=CancelScope)

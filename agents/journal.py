@@ -114,6 +114,8 @@ class Journal:
         await self._in_order(work)
 
     def close(self) -> None:
+        """Nothing is written any more, and the stream ends."""
+        self.channel.close()
         self._saver.discard(self.run_id)
         self._saver.guard(self.run_id, None)
         self._thread.shutdown(wait=False)

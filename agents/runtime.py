@@ -12,8 +12,10 @@ From then on every stream ends with exactly one RunFinished, and never raises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -27,7 +29,7 @@ from openhearth.agents.log import start_log, stop_log
 from openhearth.agents.records import Records
 from openhearth.agents.saver import HearthSaver
 from openhearth.agents.spec import AgentSpec
-from openhearth.agents.tooling import toolset, with_tools
+from openhearth.agents.tooling import RunTools, run_tools, with_tools
 from openhearth.config import Settings
 from openhearth.errors import RunError
 from openhearth.events import ApprovalDecided, Event, RunResumed, RunStarted
@@ -37,8 +39,19 @@ from openhearth.storage import approvals, events, leases, runs, threads
 from openhearth.storage.store import Session, Store
 from openhearth.storage.tables import ApprovalRow, RunRow
 from openhearth.tools.base import Tool
-from openhearth.tools.toolset import Toolset
 from openhearth.types import FINAL_STATUSES
+
+Take = Callable[[Session, str], tuple[RunRow, int]]
+"""Takes the lease of a new or an old run for an owner, and returns the run and the lease's fence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a run needs of this process, opened."""
+
+    spec: AgentSpec
+    tools: RunTools
+    model: Model
 
 
 class Runtime(Records):
@@ -104,20 +117,17 @@ class Runtime(Records):
         the caller's. Closing the iterator cancels the run.
         """
         spec = with_tools(spec, tools)
-        offered = toolset(spec, tools)
-        answering = model or await self.model(spec.model)
-        await self._need_sandbox(spec, tools)
-        owner = leases.new_owner()
+        ready = await self._ready(spec, tools, model)
 
-        def create(session: Session) -> tuple[RunRow, int]:
+        def create(session: Session, owner: str) -> tuple[RunRow, int]:
             thread = threads.get(session, thread_id) if thread_id else threads.create(session, title=task)
             row = runs.create(session, thread.id, task, spec.model_dump(mode="json"), status="running")
             return row, runs.acquire(session, row.id, owner, LEASE_S)
 
-        row, fence = await self._write(create)
-        run = self._execution(row, fence, owner, spec, answering, offered, tools)
-        started = RunStarted(**run.ids, task=task, model=answering.info, approve=spec.approve)
-        async with aclosing(self._follow(run, started)) as stream:
+        def started(run: Execution) -> Event:
+            return RunStarted(**run.ids, task=task, model=run.model.info, approve=spec.approve)
+
+        async with aclosing(self._follow(ready, create, started)) as stream:
             async for event in stream:
                 yield event
 
@@ -132,21 +142,19 @@ class Runtime(Records):
         row = await self.run_record(run_id)
         _check_unfinished(row)
         spec = AgentSpec.model_validate(row.agent)
-        offered = toolset(spec, tools)
-        answering = model or await self.model(spec.model)
-        await self._need_sandbox(spec, tools)
-        owner = leases.new_owner()
+        ready = await self._ready(spec, tools, model)
 
-        def acquire(session: Session) -> tuple[RunRow, int]:
+        def acquire(session: Session, owner: str) -> tuple[RunRow, int]:
             fence = runs.acquire(session, row.id, owner, LEASE_S)
             current = runs.get(session, row.id)
             _check_unfinished(current)
             runs.update(session, row.id, status="running")
             return current, fence
 
-        current, fence = await self._write(acquire)
-        run = self._execution(current, fence, owner, spec, answering, offered, tools)
-        async with aclosing(self._follow(run, RunResumed(**run.ids, model=answering.info))) as stream:
+        def resumed(run: Execution) -> Event:
+            return RunResumed(**run.ids, model=run.model.info)
+
+        async with aclosing(self._follow(ready, acquire, resumed)) as stream:
             async for event in stream:
                 yield event
 
@@ -203,51 +211,48 @@ class Runtime(Records):
 
     # -- inside
 
-    async def _follow(self, run: Execution, first: Event) -> AsyncGenerator[Event, None]:
-        driver = asyncio.create_task(self._drive(run, first))
-        self._attached[run.run_id] = (run, driver)
-        driver.add_done_callback(lambda _: self._attached.pop(run.run_id, None))
+    async def _ready(self, spec: AgentSpec, tools: Sequence[Tool], model: Model | None) -> Ready:
+        """Everything that can be missing, before anything is written."""
+        chosen = run_tools(spec, tools)
+        if chosen.compute:
+            await self._sandbox.open()
+        return Ready(spec, chosen, model or await self.model(spec.model))
+
+    async def _follow(
+        self, ready: Ready, take: Take, first: Callable[[Execution], Event]
+    ) -> AsyncGenerator[Event, None]:
+        """Take the lease, start the driver, and yield what the run publishes. However this ends, the run ends first."""
+        starting = asyncio.create_task(self._start(ready, take, first))
         try:
+            run, _ = await asyncio.shield(starting)
             async for event in run.journal.channel:
                 yield event
         finally:
-            run.scope.cancel()
-            await _ended(driver)
+            await _until_done(starting)
+            if not starting.cancelled() and starting.exception() is None:
+                run, driver = starting.result()
+                run.scope.cancel()
+                await _until_done(driver)
 
-    async def _drive(self, run: Execution, first: Event) -> None:
-        try:
-            await run.journal.commit(lambda _: None, first)
-            await drive(self._graph, self._saver, run)
-        finally:
-            run.journal.channel.close()
-
-    async def _need_sandbox(self, spec: AgentSpec, own: Sequence[Tool]) -> None:
-        """Fail before the first token when a built-in tool that runs code has no sandbox."""
-        names = {tool.spec.name for tool in own}
-        if any(tool.spec.language for tool in toolset(spec, own) if tool.spec.name not in names):
-            await self._sandbox.open()
-
-    def _execution(
-        self,
-        row: RunRow,
-        fence: int,
-        owner: str,
-        spec: AgentSpec,
-        model: Model,
-        offered: Toolset,
-        own: Sequence[Tool],
-    ) -> Execution:
-        return Execution(
+    async def _start(
+        self, ready: Ready, take: Take, first: Callable[[Execution], Event]
+    ) -> tuple[Execution, asyncio.Task[None]]:
+        owner = leases.new_owner()
+        row, fence = await self._write(lambda session: take(session, owner))
+        run = Execution(
             run_id=row.id,
             thread_id=row.thread_id,
             task=row.task,
-            spec=spec,
-            model=model,
-            toolset=offered,
-            own=frozenset(tool.spec.name for tool in own),
+            spec=ready.spec,
+            model=ready.model,
+            tools=ready.tools,
             sandbox=self._sandbox,
             journal=Journal(self.store, self._saver, row.id, row.thread_id, owner, fence, EventChannel()),
         )
+        driver = asyncio.create_task(drive(self._graph, self._saver, run, first(run)))
+        self._attached[run.run_id] = (run, driver)
+        driver.add_done_callback(lambda _: self._attached.pop(run.run_id, None))
+        return run, driver
 
 
 def _check_unfinished(row: RunRow) -> None:
@@ -257,15 +262,13 @@ def _check_unfinished(row: RunRow) -> None:
         )
 
 
-async def _ended(driver: asyncio.Task[None]) -> None:
-    """Wait for the driver, however often the waiting itself is cancelled: a tool must be dead and the end kept."""
+async def _until_done(task: asyncio.Task[Any]) -> None:
+    """Wait for the task, however often the waiting itself is cancelled: a tool must be dead and the end kept."""
     cancelled = False
-    while not driver.done():
+    while not task.done():
         try:
-            await asyncio.wait({driver})
+            await asyncio.wait({task})
         except asyncio.CancelledError:
             cancelled = True
-    if not driver.cancelled():
-        driver.exception()
     if cancelled:
         raise asyncio.CancelledError

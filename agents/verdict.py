@@ -18,12 +18,12 @@ from typing import Any
 from openhearth.agents.approval import rule
 from openhearth.agents.prompt import NOT_RUN, UNKNOWN_OUTCOME
 from openhearth.agents.spec import AgentSpec
+from openhearth.agents.tooling import RunTools
 from openhearth.errors import InvalidArgumentsError, UnknownToolError
 from openhearth.storage import approvals, ledger
 from openhearth.storage.store import Session
 from openhearth.storage.tables import ApprovalRow, LedgerRow
 from openhearth.tools.base import Tool
-from openhearth.tools.toolset import Toolset
 from openhearth.types import ToolAnnotations, ToolCall, ToolOutput
 
 
@@ -70,29 +70,25 @@ def look_up(session: Session, run_id: str, call_id: str) -> Record:
     return Record(ledger.get(session, run_id, call_id), approvals.of_call(session, run_id, call_id))
 
 
-def judge(
-    call: ToolCall, record: Record, toolset: Toolset, spec: AgentSpec, *, calls_spent: int, own: frozenset[str]
-) -> Verdict:
-    """`own` names the tools that the program handed over."""
+def judge(call: ToolCall, record: Record, tools: RunTools, spec: AgentSpec, calls_spent: int) -> Verdict:
+    """`calls_spent` are those before this one."""
     if record.entry is not None:
         done = ledger.output(record.entry)
         if done is not None:
             return Answer(call, done, settled=True)
-        return _in_doubt(call, record.entry, record.questions, toolset)
+        return _in_doubt(call, record.entry, record.questions, tools)
     if calls_spent >= spec.limits.max_tool_calls:
         return _refused(call, f"the limit of {spec.limits.max_tool_calls} tool calls is reached.")
-    return _first_time(call, record.questions, toolset, spec, own)
+    return _first_time(call, record.questions, tools, spec)
 
 
-def _first_time(
-    call: ToolCall, questions: Sequence[ApprovalRow], toolset: Toolset, spec: AgentSpec, own: frozenset[str]
-) -> Verdict:
+def _first_time(call: ToolCall, questions: Sequence[ApprovalRow], tools: RunTools, spec: AgentSpec) -> Verdict:
     try:
-        tool = toolset.get(call.name)
+        tool = tools.all.get(call.name)
         ready = _checked(call, call.arguments, tool)
     except (UnknownToolError, InvalidArgumentsError) as error:
         return Answer(call, ToolOutput(content=str(error), ok=False))
-    ruling = rule(spec.approve, tool.spec.annotations, own=call.name in own)
+    ruling = rule(spec.approve, tool.spec.annotations, own=call.name in tools.own)
     if ruling == "run":
         return Run(ready, tool)
     if ruling == "refuse":
@@ -105,11 +101,11 @@ def _first_time(
     return _approved(call, ready, question, tool)
 
 
-def _in_doubt(call: ToolCall, entry: LedgerRow, questions: Sequence[ApprovalRow], toolset: Toolset) -> Verdict:
+def _in_doubt(call: ToolCall, entry: LedgerRow, questions: Sequence[ApprovalRow], tools: RunTools) -> Verdict:
     # The ledger's arguments are the ones that ran: a person may have changed the model's.
     call = call.model_copy(update={"arguments": entry.arguments})
     annotations = ToolAnnotations.model_validate(entry.annotations)
-    tool = toolset.get(call.name)
+    tool = tools.all.get(call.name)
     if annotations.idempotent or annotations.read_only:
         return Run(call, tool)
     answered = [question for question in questions if question.in_doubt and question.status != "pending"]

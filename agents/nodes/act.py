@@ -36,7 +36,7 @@ async def act(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
     run = runtime.context
     started = run.enter(state)
     call, record = await run.journal.read(lambda session: _find(session, run, state))
-    verdict = judge(call, record, run.toolset, run.spec, calls_spent=run.spent.calls, own=run.own)
+    verdict = judge(call, record, run.tools, run.spec, run.spent.calls)
     ready = await _ask(run, verdict) if isinstance(verdict, Ask) else verdict
     outcome = (
         await _execute(run, ready, state["step"] + 1, started) if isinstance(ready, Run) else Outcome(ready.output)

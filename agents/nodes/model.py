@@ -75,7 +75,7 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
 
 
 async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
-    limits, specs = run.spec.limits, run.toolset.specs()
+    limits, specs = run.spec.limits, run.tools.all.specs()
     schema = run.spec.output_schema
     request = ModelRequest(
         messages=context.conversation(path),
