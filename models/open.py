@@ -24,6 +24,10 @@ async def open_model(reference: str, settings: Settings, *, progress: ProgressCa
         from openhearth.models.backends.scripted import ScriptedModel
 
         return ScriptedModel.from_file(Path(resolved.value), reference=reference)
+    if resolved.kind == "remote":
+        from openhearth.models.backends.remote import RemoteModel
+
+        return await RemoteModel.open(resolved.value, settings)
     store = await asyncio.to_thread(_store, reference, settings, progress)
     from openhearth.models.backends.local import LocalModel
 

@@ -46,7 +46,7 @@ class ReplyBuilder:
         """The reply has ended, by itself or (`truncated`) because it was cut off."""
         if not self._stop.hit:
             yield from self._pieces(self._parser.finish(truncated=truncated), tokens)
-            yield from self._show(self._stop.finish(), tokens)
+            yield from self.show(self._stop.finish(), tokens)
 
     def add_call(self, call: ToolCall) -> None:
         """A call that came beside the text."""
@@ -67,13 +67,14 @@ class ReplyBuilder:
             if self._stop.hit:
                 return
             if isinstance(event, Text):
-                yield from self._show(self._stop.feed(event.text), tokens)
+                yield from self.show(self._stop.feed(event.text), tokens)
             elif isinstance(event, CallText):
                 yield CallPiece(event.index, event.name, event.text, tokens)
             elif isinstance(event, Call):
                 self._calls.append(ToolCall(id=new_call_id(), name=event.name, arguments=event.arguments))
 
-    def _show(self, text: str, tokens: int) -> Iterator[Piece]:
+    def show(self, text: str, tokens: int) -> Iterator[Piece]:
+        """Text that goes out as it is."""
         if text:
             self._text.append(text)
             yield TextPiece(text, tokens)
