@@ -205,7 +205,7 @@ def _arguments_model(function: Callable[..., Any], tool_name: str, notes: Mappin
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         # A description of None would hide the one that the annotation gives.
-        described = {"description": notes[name]} if name in notes else {}
+        described: dict[str, Any] = {"description": notes[name]} if name in notes else {}
         fields[_PREFIX + name] = (hints[name], Field(default=default, alias=name, **described))
     config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, arbitrary_types_allowed=False)
     try:

@@ -88,12 +88,13 @@ class _TakeOver:
             os.close(parent)
 
     def _delete_missing(self, found: dict[tuple[str, ...], Node]) -> None:
+        # What a program replaced by a link or a device stays as it was, with a note.
         for parts, copied in self.copy.files.items():
-            if parts not in found or not found[parts].is_file:
+            if parts not in found or found[parts].is_folder:
                 with self._noted(parts):
                     self._delete(parts, copied)
         for parts in sorted(self.copy.folders, key=len, reverse=True):
-            if parts not in found or not found[parts].is_folder:
+            if parts not in found or found[parts].is_file:
                 with self._noted(parts), self._host_parent(parts) as parent:
                     os.rmdir(parts[-1], dir_fd=parent)
 
