@@ -118,12 +118,19 @@ class HearthApp(App[None]):
             return
         self._leaving = True
         self.chat.driver.become(Phase.STOPPING, "closing")
+        await self._close()
+        self.exit()
+
+    async def on_unmount(self) -> None:
+        # However the app ends, the run ends as cancelled and the database is closed.
+        await self._close()
+
+    async def _close(self) -> None:
         try:
             await self.chat.driver.aclose()
             await asyncio.wait_for(self.session.close(), _CLOSE_WITHIN_S)
         except Exception:
             _log.exception("closing failed")
-        self.exit()
 
     def _fatal_error(self) -> None:
         """An unforeseen exception: a sentence and a log instead of a screen full of traceback."""
