@@ -13,7 +13,7 @@ from openhearth.agents.spec import AgentSpec
 from openhearth.agents.state import LoopState, Spent
 from openhearth.agents.tooling import RunTools
 from openhearth.models.base import Model
-from openhearth.storage import messages, threads
+from openhearth.storage import messages
 from openhearth.storage.store import Session
 from openhearth.tools.base import Sandbox, ToolContext
 from openhearth.types import Message, ToolCall, Usage
@@ -68,9 +68,7 @@ class Execution:
         """
 
         def write(session: Session) -> None:
-            messages.add(session, self.thread_id, parent_id, message, self.run_id, message_id=message_id)
-            if threads.get(session, self.thread_id).head_id == parent_id:
-                threads.set_head(session, self.thread_id, message_id)
+            messages.add(session, self.thread_id, parent_id, message, self.run_id, message_id=message_id, advance=True)
             self.head = message_id
 
         return write

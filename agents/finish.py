@@ -73,7 +73,7 @@ def _write(session: Session, run: Execution, ending: Ending) -> list[Event]:
         tool_calls=finished.tool_calls,
         duration_s=finished.duration_s,
     )
-    return [events.append(session, event) for event in (*happened, finished)]
+    return events.extend(session, [*happened, finished])
 
 
 def _close_call(session: Session, run: Execution, call: ToolCall, ending: Ending) -> list[Event]:

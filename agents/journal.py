@@ -63,7 +63,7 @@ class Journal:
                 runs.verify(session, self.run_id, self._owner, self._fence)
                 result = write(session)
                 told = [event(result) if callable(event) else event for event in happened]
-                return result, [events.append(session, event) for event in told]
+                return result, events.extend(session, told)
 
         result, kept = await self._in_order(work)
         self._publish(kept)
@@ -89,7 +89,7 @@ class Journal:
 
         def work(session: Session) -> None:
             write(session)
-            self._staged = [events.append(session, event) for event in happened]
+            self._staged = events.extend(session, happened)
 
         self._saver.stage(self.run_id, work)
 

@@ -136,7 +136,7 @@ def keep_blobs(session: Session, thread_id: str, namespace: str, used: Collectio
     for channel, version in present:
         if (channel, version) not in used:
             this = (col(CheckpointBlobRow.channel) == channel, col(CheckpointBlobRow.version) == version)
-            statements.change(session, delete(CheckpointBlobRow).where(*where, *this))
+            statements.run(session, delete(CheckpointBlobRow).where(*where, *this))
 
 
 def copy_thread(session: Session, source: str, target: str) -> None:
@@ -149,7 +149,7 @@ def copy_thread(session: Session, source: str, target: str) -> None:
 
 
 def _delete(session: Session, row: CheckpointRow) -> None:
-    statements.change(
+    statements.run(
         session,
         delete(CheckpointWriteRow).where(
             col(CheckpointWriteRow.thread_id) == row.thread_id,
@@ -158,7 +158,7 @@ def _delete(session: Session, row: CheckpointRow) -> None:
         ),
     )
     here = (col(CheckpointRow.thread_id) == row.thread_id, col(CheckpointRow.namespace) == row.namespace)
-    statements.change(session, delete(CheckpointRow).where(*here, col(CheckpointRow.id) == row.id))
-    statements.change(
+    statements.run(session, delete(CheckpointRow).where(*here, col(CheckpointRow.id) == row.id))
+    statements.run(
         session, update(CheckpointRow).where(*here, col(CheckpointRow.parent_id) == row.id).values(parent_id=None)
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from sqlmodel import Session, col, func, select
+from sqlalchemy import bindparam, func
+from sqlalchemy import select as core_select
+from sqlmodel import Session, col, select
 
 from openhearth.errors import StorageError
 from openhearth.events import EVENT_ADAPTER, CallDelta, Event, TextDelta
@@ -17,13 +19,26 @@ def append(session: Session, event: Event) -> Event:
 
     Raises StorageError for a delta, and for a seq that is taken.
     """
-    if isinstance(event, TextDelta | CallDelta):
-        raise StorageError("Deltas are shown, not kept.")
-    if event.seq == 0:
-        event = event.model_copy(update={"seq": last_seq(session, event.run_id) + 1})
-    row = {"run_id": event.run_id, "seq": event.seq, "type": event.type, "body": event.model_dump(mode="json")}
-    statements.add(session, EventRow, [row])
-    return event
+    (kept,) = extend(session, [event])
+    return kept
+
+
+def extend(session: Session, happened: Sequence[Event]) -> list[Event]:
+    """Keep several events of one run, as `append` does, and return them."""
+    kept: list[Event] = []
+    for event in happened:
+        if isinstance(event, TextDelta | CallDelta):
+            raise StorageError("Deltas are shown, not kept.")
+        if event.seq == 0:
+            before = kept[-1].seq if kept else last_seq(session, event.run_id)
+            event = event.model_copy(update={"seq": before + 1})
+        kept.append(event)
+    rows = [
+        {"run_id": event.run_id, "seq": event.seq, "type": event.type, "body": event.model_dump(mode="json")}
+        for event in kept
+    ]
+    statements.add(session, EventRow, rows)
+    return kept
 
 
 def after(session: Session, run_id: str, seq: int = 0) -> Iterator[Event]:
@@ -39,4 +54,8 @@ def after(session: Session, run_id: str, seq: int = 0) -> Iterator[Event]:
 
 def last_seq(session: Session, run_id: str) -> int:
     """The greatest seq of the run; 0 before its first event."""
-    return session.exec(select(func.max(EventRow.seq)).where(col(EventRow.run_id) == run_id)).one() or 0
+    return session.execute(_LAST, {"run": run_id}).scalar_one() or 0
+
+
+_E = statements.columns_of(EventRow)
+_LAST = core_select(func.max(_E.c.seq)).where(_E.c.run_id == bindparam("run"))

@@ -12,8 +12,9 @@ is in doubt: its side effects may or may not have happened.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import update
+from sqlalchemy import Insert
 from sqlmodel import Session, col, select
 
 from openhearth.errors import NotFoundError, StorageError
@@ -35,27 +36,23 @@ def intend(
 
     Commit it durably before the tool starts. Raises StorageError when the call already has an outcome.
     """
-    known = get(session, run_id, call.id)
-    if known is None:
-        row = {
-            "run_id": run_id,
-            "call_id": call.id,
-            "step": step,
-            "name": call.name,
-            "arguments": call.arguments,
-            "annotations": annotations.model_dump(),
-            "idempotency_key": idempotency_key,
-            "state": "intended",
-            "attempts": 1,
-            "note": "",
-            "intended_at": utc_now(),
-        }
-        statements.add(session, LedgerRow, [row])
-        return 1
-    if known.state != "intended":
-        raise StorageError(f"The call {call.id} of {run_id} already has an outcome: {known.state}.")
-    _update(session, known, {"attempts": known.attempts + 1, "intended_at": utc_now()})
-    return known.attempts + 1
+    row = {
+        "run_id": run_id,
+        "call_id": call.id,
+        "step": step,
+        "name": call.name,
+        "arguments": call.arguments,
+        "annotations": annotations.model_dump(),
+        "idempotency_key": idempotency_key,
+        "state": "intended",
+        "attempts": 1,
+        "note": "",
+        "intended_at": utc_now(),
+    }
+    attempts = session.execute(_intend(session.get_bind().dialect.name), row).scalar()
+    if attempts is None:
+        raise _already(session, run_id, call.id)
+    return int(attempts)
 
 
 def settle(session: Session, run_id: str, call_id: str, output: ToolOutput, duration_s: float) -> None:
@@ -73,7 +70,7 @@ def resolve(session: Session, run_id: str, call_id: str, output: ToolOutput, *, 
 
 def get(session: Session, run_id: str, call_id: str) -> LedgerRow | None:
     """The call's row, or None when it was never intended."""
-    return session.get(LedgerRow, (run_id, call_id), populate_existing=True)
+    return statements.row(session, LedgerRow, {"run_id": run_id, "call_id": call_id})
 
 
 def list(session: Session, run_id: str) -> Sequence[LedgerRow]:  # noqa: A001
@@ -105,24 +102,32 @@ def _finish(
     duration_s: float | None = None,
     note: str = "",
 ) -> None:
+    open_call = {"run_id": run_id, "call_id": call_id, "state": "intended"}
+    outcome = {
+        "duration_s": duration_s,
+        "note": note,
+        "output": output.model_dump(mode="json"),
+        "settled_at": utc_now(),
+        "state": state,
+    }
+    if statements.change(session, LedgerRow, open_call, outcome) == 0:
+        raise _already(session, run_id, call_id)
+
+
+def _already(session: Session, run_id: str, call_id: str) -> StorageError | NotFoundError:
     known = get(session, run_id, call_id)
     if known is None:
-        raise NotFoundError(f"The call {call_id} of {run_id} was never intended.")
-    if known.state != "intended":
-        raise StorageError(f"The call {call_id} of {run_id} already has an outcome: {known.state}.")
-    _update(
-        session,
-        known,
-        {
-            "state": state,
-            "output": output.model_dump(mode="json"),
-            "duration_s": duration_s,
-            "note": note,
-            "settled_at": utc_now(),
-        },
-    )
+        return NotFoundError(f"The call {call_id} of {run_id} was never intended.")
+    return StorageError(f"The call {call_id} of {run_id} already has an outcome: {known.state}.")
 
 
-def _update(session: Session, row: LedgerRow, values: dict[str, object]) -> None:
-    where = (col(LedgerRow.run_id) == row.run_id, col(LedgerRow.call_id) == row.call_id)
-    statements.change(session, update(LedgerRow).where(*where).values(values))
+@cache
+def _intend(dialect: str) -> Insert:
+    """Inserts, or counts another attempt; returns nothing when there is an outcome."""
+    present = statements.columns_of(LedgerRow).c
+    statement = statements.upsert(LedgerRow, dialect)
+    return statement.on_conflict_do_update(
+        index_elements=["run_id", "call_id"],
+        set_={"attempts": present.attempts + 1, "intended_at": statement.excluded.intended_at},
+        where=present.state == "intended",
+    ).returning(present.attempts)

@@ -30,7 +30,7 @@ def find(session: Session, table: type[Row], kind: Kind, text: str) -> Row:
 
     Raises NotFoundError, which lists the candidates when there are several.
     """
-    exact = session.get(table, text)
+    exact = session.get(table, text, populate_existing=True)
     if exact is not None:
         return exact
     part = text.strip().lower().removeprefix(f"{kind}_")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlalchemy import Insert, Select, bindparam, case, insert, select, update
+from sqlmodel import Session, col
+from sqlmodel import select as select_rows
 
 from openhearth.errors import NotFoundError
 from openhearth.storage import statements
@@ -15,8 +15,6 @@ from openhearth.storage.columns import utc_now
 from openhearth.storage.ids import new_id
 from openhearth.storage.tables import MessageRow, ThreadRow
 from openhearth.types import Message
-
-T = TypeVar("T")
 
 
 def add(
@@ -27,20 +25,14 @@ def add(
     run_id: str | None = None,
     *,
     message_id: str | None = None,
+    advance: bool = False,
 ) -> str:
-    """Append `message` below `parent_id` (None: a new root) and return its id. The thread's head does not move.
+    """Append `message` below `parent_id` (None: a new root) and return its id.
 
-    `message_id` is one that `new_id("msg")` made, for who must know it before the transaction.
-    Raises NotFoundError when the parent is not a message of this thread.
+    With `advance` the thread's head moves to it if the head is the parent; otherwise it stays. `message_id` is one that
+    `new_id("msg")` made, for who must know it before the transaction. Raises NotFoundError when the parent is not a
+    message of this thread.
     """
-    depth = 0
-    if parent_id is not None:
-        parent = session.execute(
-            select(MessageRow.thread_id, MessageRow.depth).where(col(MessageRow.id) == parent_id)
-        ).first()
-        if parent is None or parent[0] != thread_id:
-            raise NotFoundError(f"The thread {thread_id} has no message {parent_id}.")
-        depth = parent[1] + 1
     message_id = message_id or new_id("msg")
     now = utc_now()
     row = {
@@ -48,19 +40,22 @@ def add(
         "thread_id": thread_id,
         "parent_id": parent_id,
         "run_id": run_id,
-        "depth": depth,
         "role": message.role,
         "body": message.model_dump(mode="json", exclude_defaults=True),
         "created_at": now,
     }
-    statements.add(session, MessageRow, [row])
-    statements.change(session, update(ThreadRow).where(col(ThreadRow.id) == thread_id).values(updated_at=now))
+    if parent_id is None:
+        statements.add(session, MessageRow, [row | {"depth": 0}])
+    elif statements.run(session, _ANSWER, row) == 0:
+        raise NotFoundError(f"The thread {thread_id} has no message {parent_id}.")
+    touched = {"thread": thread_id, "parent": parent_id, "message": message_id, "now": now}
+    statements.run(session, _ADVANCE if advance else _TOUCH, touched)
     return message_id
 
 
 def get(session: Session, message_id: str) -> MessageRow:
     """One row. Raises NotFoundError."""
-    row = session.get(MessageRow, message_id)
+    row = statements.row(session, MessageRow, {"id": message_id})
     if row is None:
         raise NotFoundError(f"No message is named {message_id!r}.")
     return row
@@ -68,18 +63,23 @@ def get(session: Session, message_id: str) -> MessageRow:
 
 def path(session: Session, head_id: str | None) -> list[Message]:
     """The conversation that ends in `head_id`, root first. None is the empty one. Raises NotFoundError."""
-    return [Message.model_validate(body) for body in _path(session, head_id, select(MessageRow.body))]
+    return [to_message(row) for row in path_rows(session, head_id)]
 
 
 def path_rows(session: Session, head_id: str | None) -> Sequence[MessageRow]:
     """The rows of `path`, for whoever needs their ids."""
-    return _path(session, head_id, select(MessageRow))
+    if head_id is None:
+        return []
+    found = session.execute(_PATH, {"head": head_id}).all()
+    if not found:
+        raise NotFoundError(f"No message is named {head_id!r}.")
+    return [MessageRow(**row._mapping) for row in found]
 
 
 def tree(session: Session, thread_id: str) -> Sequence[MessageRow]:
     """All messages of a thread, parents before children, older before younger."""
     return session.exec(
-        select(MessageRow)
+        select_rows(MessageRow)
         .where(col(MessageRow.thread_id) == thread_id)
         .order_by(col(MessageRow.depth), col(MessageRow.id))
     ).all()
@@ -90,14 +90,31 @@ def to_message(row: MessageRow) -> Message:
     return Message.model_validate(row.body)
 
 
-def _path(session: Session, head_id: str | None, query: SelectOfScalar[T]) -> Sequence[T]:
-    if head_id is None:
-        return []
-    links = select(MessageRow.id, MessageRow.parent_id)
-    chain = links.where(col(MessageRow.id) == head_id).cte("chain", recursive=True)
-    chain = chain.union_all(links.where(col(MessageRow.id) == chain.c.parent_id))
-    query = query.join(chain, col(MessageRow.id) == chain.c.id).order_by(col(MessageRow.depth))
-    found = session.exec(query).all()
-    if not found:
-        raise NotFoundError(f"No message is named {head_id!r}.")
-    return found
+_M = statements.columns_of(MessageRow)
+_T = statements.columns_of(ThreadRow)
+
+
+def _chain() -> Select[Any]:
+    links = select(_M.c.id, _M.c.parent_id)
+    chain = links.where(_M.c.id == bindparam("head")).cte("chain", recursive=True)
+    chain = chain.union_all(links.where(_M.c.id == chain.c.parent_id))
+    return select(_M).join(chain, _M.c.id == chain.c.id).order_by(_M.c.depth)
+
+
+def _answer() -> Insert:
+    """Takes the depth from the parent, and inserts nothing when the thread has no such parent."""
+    parent = _M.alias("parent")
+    names = [column.name for column in _M.columns if column.name != "depth"]
+    source = select(*(statements.parameter(_M, name) for name in names), parent.c.depth + 1).where(
+        parent.c.id == statements.parameter(_M, "parent_id"),
+        parent.c.thread_id == statements.parameter(_M, "thread_id"),
+    )
+    return insert(_M).from_select([*names, "depth"], source)
+
+
+_PATH = _chain()
+_ANSWER = _answer()
+_TOUCH = update(_T).where(_T.c.id == bindparam("thread")).values(updated_at=bindparam("now"))
+_ADVANCE = _TOUCH.values(
+    head_id=case((_T.c.head_id.is_not_distinct_from(bindparam("parent")), bindparam("message")), else_=_T.c.head_id)
+)

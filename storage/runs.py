@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import update as sql_update
 from sqlmodel import Session, col, select
 
 from openhearth.errors import NotFoundError, RunBusyError
@@ -85,7 +84,7 @@ def acquire(session: Session, run_id: str, owner: str, ttl_s: float) -> int:
     `owner` comes from `leases.new_owner`. A lease is free when it was released, has run out, or its owner's process
     is gone. Raises RunBusyError otherwise.
     """
-    row = session.get(RunRow, run_id, populate_existing=True)
+    row = statements.row(session, RunRow, {"id": run_id})
     if row is None:
         raise not_found("run", run_id)
     now = utc_now()
@@ -108,17 +107,13 @@ def renew(session: Session, run_id: str, owner: str, fence: int, ttl_s: float) -
 
 def release(session: Session, run_id: str, owner: str, fence: int) -> None:
     """Give the lease back. Does nothing when somebody else has it by now."""
-    statements.change(
-        session,
-        sql_update(RunRow)
-        .where(col(RunRow.id) == run_id, col(RunRow.owner) == owner, col(RunRow.fence) == fence)
-        .values(owner=None, lease_until=None),
-    )
+    held = {"id": run_id, "owner": owner, "fence": fence}
+    statements.change(session, RunRow, held, {"owner": None, "lease_until": None})
 
 
 def verify(session: Session, run_id: str, owner: str, fence: int) -> None:
     """Raise RunBusyError unless the lease is still ours. Checked in the same transaction as what it protects."""
-    held = session.execute(select(RunRow.owner, RunRow.fence).where(col(RunRow.id) == run_id)).first()
+    held = statements.values(session, RunRow, ("owner", "fence"), {"id": run_id})
     if held is None:
         raise NotFoundError(f"The run {run_id} was deleted while it was executed.")
     if (held[0], held[1]) != (owner, fence):
@@ -126,5 +121,5 @@ def verify(session: Session, run_id: str, owner: str, fence: int) -> None:
 
 
 def _write(session: Session, run_id: str, values: dict[str, Any]) -> None:
-    if statements.change(session, sql_update(RunRow).where(col(RunRow.id) == run_id).values(values)) == 0:
+    if statements.change(session, RunRow, {"id": run_id}, values) == 0:
         raise not_found("run", run_id)

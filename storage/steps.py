@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import update
+from sqlalchemy import Insert, null
 from sqlmodel import Session, col, select
 
 from openhearth.errors import NotFoundError
@@ -16,16 +17,8 @@ from openhearth.types import Usage
 
 def start(session: Session, run_id: str, number: int, node: str) -> int:
     """Note that step `number` begins at `node`; returns which attempt this is, from 1."""
-    known = session.execute(
-        select(StepRow.attempts).where(col(StepRow.run_id) == run_id, col(StepRow.number) == number)
-    ).scalar()
-    if known is None:
-        row = {"run_id": run_id, "number": number, "node": node, "attempts": 1, "started_at": utc_now()}
-        statements.add(session, StepRow, [row])
-        return 1
-    attempts = int(known) + 1
-    _update(session, run_id, number, node=node, attempts=attempts, started_at=utc_now(), finished_at=None, usage=None)
-    return attempts
+    row = {"run_id": run_id, "number": number, "node": node, "attempts": 1, "started_at": utc_now()}
+    return int(session.execute(_start(session.get_bind().dialect.name), row).scalar_one())
 
 
 def finish(session: Session, run_id: str, number: int, *, usage: Usage | None = None) -> None:
@@ -45,6 +38,20 @@ def list(session: Session, run_id: str) -> Sequence[StepRow]:  # noqa: A001
 
 
 def _update(session: Session, run_id: str, number: int, **values: object) -> None:
-    where = (col(StepRow.run_id) == run_id, col(StepRow.number) == number)
-    if statements.change(session, update(StepRow).where(*where).values(values)) == 0:
+    if statements.change(session, StepRow, {"run_id": run_id, "number": number}, values) == 0:
         raise NotFoundError(f"{run_id} has no step {number}.")
+
+
+@cache
+def _start(dialect: str) -> Insert:
+    statement = statements.upsert(StepRow, dialect)
+    again = {
+        "node": statement.excluded.node,
+        "attempts": statements.columns_of(StepRow).c.attempts + 1,
+        "started_at": statement.excluded.started_at,
+        "finished_at": None,
+        "usage": null(),
+    }
+    return statement.on_conflict_do_update(index_elements=["run_id", "number"], set_=again).returning(
+        statements.columns_of(StepRow).c.attempts
+    )

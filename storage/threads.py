@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import update
 from sqlmodel import Session, col, func, select
 
 from openhearth.errors import NotFoundError
@@ -91,8 +90,8 @@ def rename(session: Session, thread_id: str, title: str) -> None:
 def set_head(session: Session, thread_id: str, message_id: str | None) -> None:
     """Continue the thread from this message; None starts a new root. Raises NotFoundError for another thread's."""
     if message_id is not None:
-        owner = session.exec(select(MessageRow.thread_id).where(col(MessageRow.id) == message_id)).first()
-        if owner != thread_id:
+        owner = statements.values(session, MessageRow, ("thread_id",), {"id": message_id})
+        if owner is None or owner[0] != thread_id:
             raise NotFoundError(f"The thread {thread_id} has no message {message_id}.")
     _update(session, thread_id, head_id=message_id, updated_at=utc_now())
 
@@ -101,12 +100,12 @@ def delete(session: Session, thread_id: str) -> None:
     """Remove the thread and everything that hangs on it, checkpoints included. Raises NotFoundError."""
     runs = session.exec(select(RunRow.id).where(col(RunRow.thread_id) == thread_id)).all()
     checkpoints.delete_threads(session, runs)
-    if statements.change(session, sql_delete(ThreadRow).where(col(ThreadRow.id) == thread_id)) == 0:
+    if statements.run(session, sql_delete(ThreadRow).where(col(ThreadRow.id) == thread_id)) == 0:
         raise not_found("thr", thread_id)
 
 
 def _update(session: Session, thread_id: str, **values: object) -> None:
-    if statements.change(session, update(ThreadRow).where(col(ThreadRow.id) == thread_id).values(values)) == 0:
+    if statements.change(session, ThreadRow, {"id": thread_id}, values) == 0:
         raise not_found("thr", thread_id)
 
 
