@@ -145,6 +145,5 @@ def build_decoder(
     embedding = Embedding(tensors["embedding.weight"].to(device), None if scale is None else scale.to(device))
     norm = RMSNorm(tensors["norm.weight"].to(device, torch.float32), config.rms_eps)
     layers = each(build, range(config.layers))
-    name = "embedding" if config.tie_embeddings else "head"
-    head = build_linear(tensors, name, kinds[name], device)
+    head = build_linear(tensors, "embedding" if config.tie_embeddings else "head", kinds["head"], device)
     return Decoder(config, embedding, layers, norm, head, context=context, device=device)

@@ -56,9 +56,10 @@ def layer_tensors(config: DecoderConfig, index: int, load: Load) -> dict[str, Te
 
 
 def linear_names(config: DecoderConfig) -> tuple[str, ...]:
-    """Everything whose weight has a precision of its own: the linears, and the embedding."""
+    """Everything that has a precision of its own: the linears, and the embedding. A head that the embedding serves as
+    has one too, although it has no weight: the same int8 numbers can be computed with in either int8 kind."""
     layers = [f"{layer_prefix(index)}.{name}" for index in range(config.layers) for name in LAYER_LINEARS]
-    return ("embedding", *layers) if config.tie_embeddings else ("embedding", *layers, "head")
+    return ("embedding", *layers, "head")
 
 
 def tensor_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:

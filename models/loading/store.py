@@ -114,11 +114,14 @@ def _check(path: Path, entries: dict[str, TensorEntry], manifest: Manifest, conf
     linears = linear_names(config)
     if manifest.linears.keys() != set(linears):
         raise MalformedFileError(f"The manifest beside {path} does not list the model's linears.", hint=_AGAIN)
+    dtypes = {name: _DTYPES[kind] for name, kind in manifest.linears.items()}
+    if config.tie_embeddings and dtypes["head"] != dtypes["embedding"]:
+        raise MalformedFileError(f"The manifest beside {path} has a head unlike the embedding it is.", hint=_AGAIN)
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
     for name, shape in tensor_shapes(config).items():
         owner, _, part = name.rpartition(".")
         weight = part == "weight" and owner in linears
-        dtype = _DTYPES[manifest.linears[owner]] if weight else torch.float32
+        dtype = dtypes[owner] if weight else torch.float32
         expected[name] = (shape, dtype)
         if dtype is torch.int8:
             expected[f"{owner}.scale"] = (shape[:1], torch.float32)
