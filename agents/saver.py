@@ -32,7 +32,7 @@ from langgraph.checkpoint.base import (
 from openhearth.agents.serde import StrictSerde
 from openhearth.storage import checkpoints
 from openhearth.storage.store import Session, Store
-from openhearth.storage.tables import CheckpointBlobRow, CheckpointRow, CheckpointWriteRow
+from openhearth.storage.tables import CheckpointRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,21 +93,22 @@ class HearthSaver(BaseCheckpointSaver[int]):
         values = checkpoint["channel_values"]
         body = {name: value for name, value in checkpoint.items() if name not in ("id", "channel_values")}
         kind, data = self.serde.dumps_typed(body)
-        row = CheckpointRow(
-            thread_id=thread_id,
-            namespace=namespace,
-            id=checkpoint["id"],
-            parent_id=get_checkpoint_id(config),
-            run_id=details.get("run_id"),
-            kind=kind,
-            body=data,
-            details=dict(details),
-        )
-        blobs = [
-            self._blob(thread_id, namespace, channel, version, values[channel])
-            for channel, version in new_versions.items()
-            if channel in values
-        ]
+        row = {
+            "thread_id": thread_id,
+            "namespace": namespace,
+            "id": checkpoint["id"],
+            "parent_id": get_checkpoint_id(config),
+            "run_id": details.get("run_id"),
+            "kind": kind,
+            "body": data,
+            "details": details,
+        }
+        blobs = []
+        for channel, version in new_versions.items():
+            if channel in values:
+                kind, data = self.serde.dumps_typed(values[channel])
+                blob = {"thread_id": thread_id, "namespace": namespace, "channel": channel, "version": version}
+                blobs.append({**blob, "kind": kind, "data": data})
         with self._transaction(thread_id, durable=False) as session:
             checkpoints.put(session, row, blobs)
         return _config(thread_id, namespace, checkpoint["id"])
@@ -120,17 +121,17 @@ class HearthSaver(BaseCheckpointSaver[int]):
         for index, (channel, value) in enumerate(writes):
             kind, data = self.serde.dumps_typed(value)
             rows.append(
-                CheckpointWriteRow(
-                    thread_id=thread_id,
-                    namespace=namespace,
-                    checkpoint_id=str(get_checkpoint_id(config)),
-                    task_id=task_id,
-                    idx=WRITES_IDX_MAP.get(channel, index),
-                    task_path=task_path,
-                    channel=channel,
-                    kind=kind,
-                    data=data,
-                )
+                {
+                    "thread_id": thread_id,
+                    "namespace": namespace,
+                    "checkpoint_id": get_checkpoint_id(config),
+                    "task_id": task_id,
+                    "idx": WRITES_IDX_MAP.get(channel, index),
+                    "task_path": task_path,
+                    "channel": channel,
+                    "kind": kind,
+                    "data": data,
+                }
             )
         with self._transaction(thread_id, durable=True) as session:
             checkpoints.put_writes(session, rows, replace=all(channel in WRITES_IDX_MAP for channel, _ in writes))
@@ -258,12 +259,6 @@ class HearthSaver(BaseCheckpointSaver[int]):
                 with self._lock:
                     self._staged[thread_id] = [*staged, *self._staged.get(thread_id, ())]
             raise
-
-    def _blob(self, thread_id: str, namespace: str, channel: str, version: Any, value: Any) -> CheckpointBlobRow:
-        kind, data = self.serde.dumps_typed(value)
-        return CheckpointBlobRow(
-            thread_id=thread_id, namespace=namespace, channel=channel, version=version, kind=kind, data=data
-        )
 
     def _tuple(self, session: Session, row: CheckpointRow) -> CheckpointTuple:
         body = self.serde.loads_typed((row.kind, row.body))

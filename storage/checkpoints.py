@@ -5,7 +5,7 @@ The caller serialises. A thread here is the graph runtime's thread, a run of our
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,23 +16,23 @@ from sqlmodel import Session, col, select
 from openhearth.storage import statements
 from openhearth.storage.tables import CheckpointBlobRow, CheckpointRow, CheckpointWriteRow
 
+Columns = Mapping[str, Any]
+
 _TABLES = (CheckpointRow, CheckpointBlobRow, CheckpointWriteRow)
 
 
-def put(session: Session, checkpoint: CheckpointRow, blobs: Iterable[CheckpointBlobRow]) -> None:
-    """Keep a checkpoint and the channel values that are new with it. The same key again replaces it."""
-    statements.add(session, CheckpointRow, [checkpoint.model_dump()], on_conflict="replace")
-    statements.add(session, CheckpointBlobRow, [blob.model_dump() for blob in blobs], on_conflict="replace")
+def put(session: Session, checkpoint: Columns, blobs: Sequence[Columns]) -> None:
+    """Keep a checkpoint and the channel values that are new with it. The same key again replaces it.
+
+    The arguments are columns of CheckpointRow and CheckpointBlobRow, all of them.
+    """
+    statements.add(session, CheckpointRow, [checkpoint], on_conflict="replace")
+    statements.add(session, CheckpointBlobRow, blobs, on_conflict="replace")
 
 
-def put_writes(session: Session, writes: Iterable[CheckpointWriteRow], *, replace: bool) -> None:
-    """Keep what a task wrote. A write that is there already stays, unless `replace`."""
-    statements.add(
-        session,
-        CheckpointWriteRow,
-        [write.model_dump() for write in writes],
-        on_conflict="replace" if replace else "keep",
-    )
+def put_writes(session: Session, writes: Sequence[Columns], *, replace: bool) -> None:
+    """Keep what a task wrote, as columns of CheckpointWriteRow. What is there already stays, unless `replace`."""
+    statements.add(session, CheckpointWriteRow, writes, on_conflict="replace" if replace else "keep")
 
 
 def get(session: Session, thread_id: str, namespace: str, checkpoint_id: str | None = None) -> CheckpointRow | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Insert, Select, bindparam, case, insert, select, update
+from sqlalchemy import Insert, Row, Select, bindparam, case, insert, select, update
 from sqlmodel import Session, col
 from sqlmodel import select as select_rows
 
@@ -63,17 +63,12 @@ def get(session: Session, message_id: str) -> MessageRow:
 
 def path(session: Session, head_id: str | None) -> list[Message]:
     """The conversation that ends in `head_id`, root first. None is the empty one. Raises NotFoundError."""
-    return [to_message(row) for row in path_rows(session, head_id)]
+    return [Message.model_validate(body) for (body,) in _walk(session, head_id, _BODIES)]
 
 
 def path_rows(session: Session, head_id: str | None) -> Sequence[MessageRow]:
     """The rows of `path`, for whoever needs their ids."""
-    if head_id is None:
-        return []
-    found = session.execute(_PATH, {"head": head_id}).all()
-    if not found:
-        raise NotFoundError(f"No message is named {head_id!r}.")
-    return [MessageRow(**row._mapping) for row in found]
+    return [row for (row,) in _walk(session, head_id, _ROWS)]
 
 
 def tree(session: Session, thread_id: str) -> Sequence[MessageRow]:
@@ -94,11 +89,20 @@ _M = statements.columns_of(MessageRow)
 _T = statements.columns_of(ThreadRow)
 
 
-def _chain() -> Select[Any]:
+def _walk(session: Session, head_id: str | None, query: Select[Any]) -> Sequence[Row[Any]]:
+    if head_id is None:
+        return []
+    found = session.execute(query, {"head": head_id}).all()
+    if not found:
+        raise NotFoundError(f"No message is named {head_id!r}.")
+    return found
+
+
+def _path_of(*wanted: Any) -> Select[Any]:
     links = select(_M.c.id, _M.c.parent_id)
     chain = links.where(_M.c.id == bindparam("head")).cte("chain", recursive=True)
     chain = chain.union_all(links.where(_M.c.id == chain.c.parent_id))
-    return select(_M).join(chain, _M.c.id == chain.c.id).order_by(_M.c.depth)
+    return select(*wanted).join(chain, _M.c.id == chain.c.id).order_by(_M.c.depth)
 
 
 def _answer() -> Insert:
@@ -112,7 +116,8 @@ def _answer() -> Insert:
     return insert(_M).from_select([*names, "depth"], source)
 
 
-_PATH = _chain()
+_BODIES = _path_of(_M.c.body)
+_ROWS = _path_of(MessageRow)
 _ANSWER = _answer()
 _TOUCH = update(_T).where(_T.c.id == bindparam("thread")).values(updated_at=bindparam("now"))
 _ADVANCE = _TOUCH.values(

@@ -1,8 +1,7 @@
 """The statements of the hot path: by key, built once, executed on bare columns.
 
 A step of a run executes some twenty statements. Composing one, and going through the object layer, costs several
-times what SQLite needs for it; a statement that is kept costs neither. Rows come back as table objects that no
-session follows.
+times what SQLite needs for it; a statement that is kept costs neither.
 """
 
 from __future__ import annotations
@@ -80,8 +79,7 @@ def values(
 
 def row(session: Session, table: type[T], where: Mapping[str, Any]) -> T | None:
     """The row where the columns of `where` are equal."""
-    found = session.execute(_select(table, (), tuple(where)), keyed(where)).first()
-    return None if found is None else table(**found._mapping)
+    return cast("T | None", session.execute(_select(table, (), tuple(where)), keyed(where)).scalar())
 
 
 def add(
@@ -109,8 +107,8 @@ def upsert(table: type[tables.Table], dialect: str) -> postgresql.Insert | sqlit
 @cache
 def _select(table: type[tables.Table], names: tuple[str, ...], where: tuple[str, ...]) -> Select[Any]:
     target = columns_of(table)
-    wanted = [target.c[name] for name in names] if names else [target]
-    return select(*wanted).where(by_key(target, where))
+    wanted = [target.c[name] for name in names] if names else [table]
+    return select(*wanted).where(by_key(target, where)).execution_options(populate_existing=True)
 
 
 @cache

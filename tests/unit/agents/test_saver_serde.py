@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import ormsgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt, Overwrite, Send
@@ -27,6 +27,7 @@ from openhearth.errors import StorageError
 from openhearth.types import FileChange, Message, ToolCall, ToolOutput, Usage
 
 serde = StrictSerde()
+unhurried = settings(deadline=None)
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.datetimes(),
@@ -40,6 +41,7 @@ plain = st.recursive(
 )
 
 
+@unhurried
 @given(value=plain)
 def test_plain_values_come_back_equal_and_of_the_same_type(value: Any) -> None:
     got = serde.loads_typed(serde.dumps_typed(value))
@@ -150,6 +152,7 @@ def _sealed(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(4, "big") + data
 
 
+@unhurried
 @given(value=plain, position=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_noticed(value: Any, position: int, bit: int) -> None:
     kind, data = serde.dumps_typed(value)
@@ -167,6 +170,7 @@ def _nested(levels: int) -> bytes:
     return ormsgpack.packb(ormsgpack.Ext(1, data))
 
 
+@unhurried
 @given(data=st.binary(max_size=200))
 @example(data=b"")
 @example(data=b"\xdd\xff\xff\xff\xff")

@@ -11,7 +11,7 @@ from openhearth.errors import NotFoundError
 from openhearth.events import Notice
 from openhearth.storage import approvals, checkpoints, events, ledger, messages, runs, steps, threads
 from openhearth.storage.store import Store
-from openhearth.storage.tables import CheckpointBlobRow, CheckpointRow, CheckpointWriteRow, Table, ThreadRow
+from openhearth.storage.tables import Table, ThreadRow
 from openhearth.types import Message, ToolAnnotations, ToolCall
 
 
@@ -158,9 +158,9 @@ def _fill(session) -> str:  # type: ignore[no-untyped-def]  # any Session
     key = {"thread_id": run_id, "namespace": ""}
     checkpoints.put(
         session,
-        CheckpointRow(**key, id="1", kind="k", body=b"", details={}),
-        [CheckpointBlobRow(**key, channel="c", version=1, kind="k", data=b"")],
+        {**key, "id": "1", "parent_id": None, "run_id": run_id, "kind": "k", "body": b"", "details": {}},
+        [{**key, "channel": "c", "version": 1, "kind": "k", "data": b""}],
     )
-    write = CheckpointWriteRow(**key, checkpoint_id="1", task_id="t", idx=0, channel="c", kind="k", data=b"")
-    checkpoints.put_writes(session, [write], replace=False)
+    write = {"checkpoint_id": "1", "task_id": "t", "idx": 0, "task_path": "", "channel": "c", "kind": "k", "data": b""}
+    checkpoints.put_writes(session, [key | write], replace=False)
     return str(thread_id)
