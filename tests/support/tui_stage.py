@@ -14,7 +14,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from openhearth.config import Settings, load_settings
-from openhearth.events import ApprovalRequested, Event
+from openhearth.events import ApprovalDecided, ApprovalRequested, Event
 from openhearth.storage import approvals, events, messages, runs, threads
 from openhearth.storage.store import Store
 from openhearth.tui.app import HearthApp
@@ -86,6 +86,7 @@ class ChatStage:
         }
         with self.store() as store, store.write() as session:
             before = threads.get(session, thread_id)
+            changed_at, asked = before.updated_at, ""
             row = runs.create(session, thread_id, task, spec, status=status)
             said = messages.add(session, thread_id, before.head_id, Message(role="user", content=task), row.id)
             before.head_id = said
@@ -93,8 +94,13 @@ class ChatStage:
             for event in happened({"run_id": row.id, "thread_id": thread_id, "time": NOW}) if happened else ():
                 if isinstance(event, ApprovalRequested):
                     kept = approvals.request(session, row.id, event.call, event.preview, event.in_doubt)
-                    event = event.model_copy(update={"approval_id": kept.id})
+                    asked = kept.id
+                if isinstance(event, ApprovalRequested | ApprovalDecided):
+                    event = event.model_copy(update={"approval_id": asked})
                 events.append(session, event)
+            session.refresh(before)
+            before.updated_at = changed_at
+            session.add(before)
             return row.id
 
     def status(self, number: int = 0) -> str:
