@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from _harness import (
@@ -79,7 +80,7 @@ def compare(model: ModelFiles, peer_name: str | None, options: argparse.Namespac
 def measure(
     name: str, once: Callable[[Side, int], float], sides: Sequence[Side], repeats: int, bar: float, report: Report
 ) -> None:
-    samples = in_turns({side.name: lambda turn, side=side: once(side, turn) for side in sides}, repeats)
+    samples = in_turns({side.name: partial(once, side) for side in sides}, repeats)
     speeds = medians(samples)
     ours, *others = (side.name for side in sides)
     peer = others[0] if others else None

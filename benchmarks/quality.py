@@ -82,7 +82,7 @@ def differences(reference: torch.Tensor, logits: Iterator[torch.Tensor]) -> tupl
     """Divergence and agreement at each position; a few rows at a time, because a vocabulary is wide."""
     divergences, agreements, start = [], [], 0
     for piece in logits:
-        for rows in piece.split(ROWS):
+        for rows in torch.split(piece, ROWS):
             expected = torch.log_softmax(reference[start : start + len(rows)].float(), -1)
             given = torch.log_softmax(rows, -1)
             divergences.append((expected.exp() * (expected - given)).sum(-1))

@@ -1,0 +1,42 @@
+"""The model benchmarks run from start to end, on the small model and for one short round."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+KEYS = {"name", "ours", "peer", "peer_name", "unit", "ratio", "bar", "holds"}
+
+
+def lines(script: str, *options: str) -> list[dict[str, Any]]:
+    command = [sys.executable, str(BENCHMARKS / script), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_decode(smollm2_gguf: Path) -> None:
+    results = lines("decode.py", "--gguf", str(smollm2_gguf), "--without-peers", "--repeats", "1", "--tokens", "4")
+    assert [result["name"].split()[0] for result in results] == ["decode", "prefill"]
+    for result in results:
+        assert result.keys() == KEYS
+        assert result["ours"] > 0
+        assert result["holds"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_quality(smollm2_gguf: Path) -> None:
+    results = lines("quality.py", "--gguf", str(smollm2_gguf), "--tokens", "24", "--threads", "1")
+    assert len(results) == 6
+    divergence, _, agreement, *_ = (result["ours"] for result in results)
+    assert 0 < divergence < 0.5
+    assert 0.5 < agreement <= 1
