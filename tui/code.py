@@ -68,7 +68,9 @@ class Arguments:
 
 def source(text: str, language: str) -> Content:
     """`text` with syntax colours; an unknown language is plain."""
-    return highlight(clean(text), language=language or "text", theme=HearthHighlight)
+    content = highlight(clean(text), language=language or "text", theme=HearthHighlight)
+    # Textual paints what has no colour of its own in "$text", black or white; here it keeps the widget's colour.
+    return Content(content.plain, spans=[span for span in content.spans if span.style != "$text"])
 
 
 def diff(text: str) -> Content:

@@ -42,6 +42,14 @@ def short_path(path: Path) -> str:
         return str(path)
 
 
+def short_reference(reference: str) -> str:
+    """A model reference without the folders of a file: `scripted:demo.yaml`, `model.gguf`."""
+    if "://" in reference or reference.startswith("hf:"):
+        return clean_line(reference, 48)
+    backend, colon, rest = reference.rpartition(":")
+    return clean_line(f"{backend}{colon}{rest.rstrip('/').rpartition('/')[2]}", 48)
+
+
 def plural(count: int, word: str) -> str:
     """`1 line`, `2 lines`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
@@ -57,6 +65,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} m {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def speed(tokens_per_second: float) -> str:
+    """`14.6 tok/s`, `1,162 tok/s`."""
+    return f"{tokens_per_second:,.{1 if tokens_per_second < 100 else 0}f} tok/s"
 
 
 def ago(then: datetime, now: datetime) -> str:

@@ -18,7 +18,7 @@ from openhearth.tui.driver import Driver, Phase, explain
 from openhearth.tui.screens.dialogs import TextDialog
 from openhearth.tui.screens.threads import NEW_THREAD, ThreadsScreen
 from openhearth.tui.session import RunSummary, Session
-from openhearth.tui.text import clean_line, short_path
+from openhearth.tui.text import clean_line, short_path, short_reference
 from openhearth.tui.widgets.conversation import MAX_TURNS, PAGE, Conversation, EarlierTurns
 from openhearth.tui.widgets.decision import ApprovalPanel, Decision, ResumePanel
 from openhearth.tui.widgets.prompt import Prompt
@@ -61,6 +61,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+end", "conversation_bottom", "Bottom", show=False),
     ]
     AUTO_FOCUS = "Prompt"
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 -- declared by the base class
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class ChatScreen(Screen[None]):
         yield Footer(compact=True)
 
     async def on_mount(self) -> None:
-        self._title.model = clean_line(self.session.reference, 48)
+        self._title.model = short_reference(self.session.reference)
         await self._conversation.show([], [], self._welcome())
         self.changed()
         self.set_interval(_TICK_S, self._tick)
@@ -94,18 +95,21 @@ class ChatScreen(Screen[None]):
         await self._conversation.begin(TurnView(task))
 
     async def show_event(self, event: Event) -> None:
-        turn = self._turn
-        if turn is None or turn.run_id not in {"", event.run_id}:
+        turn = self._conversation.last_turn
+        if turn is None or not self.is_running or turn.run_id not in {"", event.run_id}:
             return
         await turn.apply(event)
         if self._title.thread == "" and self.driver.thread_id:
             await self._show_title()
 
     async def show_error(self, error: ErrorInfo) -> None:
-        if self._turn is None:
-            await self._conversation.begin(TurnView(""))
-        if (turn := self._turn) is not None:
-            await turn.fail(error)
+        if not self.is_running:
+            return
+        turn = self._conversation.last_turn
+        if turn is None:
+            turn = TurnView("")
+            await self._conversation.begin(turn)
+        await turn.fail(error)
 
     async def ask(self, question: ApprovalRequested) -> None:
         await self._show_decision(ApprovalPanel(question))
@@ -137,7 +141,7 @@ class ChatScreen(Screen[None]):
         except HearthError as error:
             thread_id, failure = None, explain(error)
         recent, hidden = runs[-MAX_TURNS:], [run.id for run in runs[:-MAX_TURNS]]
-        turns = [await self._turn_of(run, folded=run is not recent[-1]) for run in recent]
+        turns = [await self._replay(run, folded=run is not recent[-1]) for run in recent]
         await self._hide_decision()
         await self._conversation.show(turns, hidden, self._welcome())
         self._prompt.remember(run.task for run in runs)
@@ -151,17 +155,14 @@ class ChatScreen(Screen[None]):
         if failure is not None:
             await self.show_error(failure)
 
-    async def _turn_of(self, run: RunSummary, *, folded: bool) -> TurnView:
-        turn = TurnView(run.task, run_id=run.id, folded=folded)
-        for event in await self.session.events(run.id):
-            await turn.apply(event)
-        return turn
+    async def _replay(self, run: RunSummary, *, folded: bool) -> TurnView:
+        return await TurnView.replay(run.id, run.task, await self.session.events(run.id), folded=folded)
 
     @on(EarlierTurns.Wanted)
     async def _load_earlier(self) -> None:
         wanted = set(self._conversation.hidden[-PAGE:])
         runs = [run for run in await self.session.runs(self.driver.thread_id or "") if run.id in wanted]
-        await self._conversation.prepend([await self._turn_of(run, folded=True) for run in runs])
+        await self._conversation.prepend([await self._replay(run, folded=True) for run in runs])
 
     @work(exclusive=True, group="threads")
     async def action_threads(self) -> None:
@@ -244,8 +245,7 @@ class ChatScreen(Screen[None]):
     def action_copy_reply(self) -> None:
         """Copy the focused tool card, else the last reply."""
         focused = self.focused
-        replies = [text for turn in self._conversation.turns for text in turn.replies()]
-        text = focused.plain if isinstance(focused, ToolCard) else replies[-1] if replies else ""
+        text = focused.plain if isinstance(focused, ToolCard) else self._conversation.last_reply()
         if text:
             self.app.copy_to_clipboard(text)
             what = f"{focused.tool} call" if isinstance(focused, ToolCard) else "Last reply"
@@ -253,20 +253,16 @@ class ChatScreen(Screen[None]):
 
     def action_copy_code(self) -> None:
         """Copy the last code block: of a reply, or of a tool call."""
-        sources = [text for turn in self._conversation.turns for text in turn.sources()]
-        if sources:
-            self.app.copy_to_clipboard(sources[-1])
+        if source := self._conversation.last_source():
+            self.app.copy_to_clipboard(source)
             self.notify("Code copied.", timeout=2)
 
     def action_fold(self) -> None:
         self._folded = not self._folded
-        for turn in self._conversation.turns:
-            for card in turn.cards():
-                card.fold(self._folded)
+        self._conversation.fold(self._folded)
 
     def action_scroll_conversation(self, pages: int) -> None:
-        lines = max(1, self._conversation.size.height - 2)
-        self._conversation.scroll_relative(y=pages * lines, animate=False)
+        self._conversation.page(pages)
 
     def action_conversation_top(self) -> None:
         self._conversation.scroll_home(animate=False)
@@ -286,11 +282,6 @@ class ChatScreen(Screen[None]):
     @property
     def hearth(self) -> HearthApp:
         return cast("HearthApp", self.app)
-
-    @property
-    def _turn(self) -> TurnView | None:
-        turns = self._conversation.turns
-        return turns[-1] if turns else None
 
     def _welcome(self) -> Welcome:
         session = self.session

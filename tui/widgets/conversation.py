@@ -69,6 +69,28 @@ class Conversation(VerticalScroll, can_focus=False):
         return [child for child in self.children if isinstance(child, TurnView)]
 
     @property
+    def last_turn(self) -> TurnView | None:
+        return next(reversed(self.turns), None)
+
+    def last_reply(self) -> str:
+        """The Markdown of the last thing that the model said."""
+        return next((text for turn in reversed(self.turns) for text in reversed(turn.replies())), "")
+
+    def last_source(self) -> str:
+        """The last code that was written, in a reply or by a tool call."""
+        return next((text for turn in reversed(self.turns) for text in reversed(turn.sources())), "")
+
+    def fold(self, folded: bool) -> None:
+        """Fold or unfold every tool card."""
+        for turn in self.turns:
+            for card in turn.cards():
+                card.fold(folded)
+
+    def page(self, pages: int) -> None:
+        """Scroll by screens, less two lines."""
+        self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False)
+
+    @property
     def following(self) -> bool:
         """Whether the bottom stays in view."""
         return self.is_anchored and (not self._anchor_released or self.is_vertical_scroll_end)
@@ -111,8 +133,8 @@ class Conversation(VerticalScroll, can_focus=False):
 
     def tick(self, now: float) -> None:
         """Let the last turn show the time that passes, and say so when the reader left the bottom."""
-        if turns := self.turns:
-            turns[-1].tick(now)
+        if turn := self.last_turn:
+            turn.tick(now)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)

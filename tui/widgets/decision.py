@@ -72,7 +72,7 @@ class ApprovalPanel(Decision):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a,y", "approve", "Approve"),
         Binding("d,n", "deny", "Deny"),
-        Binding("escape", "later", "Later"),
+        Binding("escape", "later", "Back"),
         Binding("up,k", "scroll_preview(-1)", "Up", show=False),
         Binding("down,j", "scroll_preview(1)", "Down", show=False),
         Binding("pageup", "scroll_preview(-8)", "Page up", show=False),

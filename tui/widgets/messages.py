@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from openhearth.events import RunFinished
-from openhearth.tui.text import clean, duration, plural
+from openhearth.tui.text import clean, duration, plural, speed
 from openhearth.types import ErrorInfo
 
 
@@ -43,7 +43,7 @@ class TurnEnd(Static):
         if event.tool_calls:
             parts.append(plural(event.tool_calls, "tool call"))
         if event.tokens_per_second:
-            parts.append(f"{event.tokens_per_second:.1f} tok/s")
+            parts.append(speed(event.tokens_per_second))
         if event.duration_s:
             parts.append(duration(event.duration_s))
         super().__init__(Content("  ·  ".join(parts)), classes=f"-{event.status}")

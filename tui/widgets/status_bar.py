@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 from openhearth.tui.layout import fit
 from openhearth.tui.meters import Meters
-from openhearth.tui.text import bar, clean_line
+from openhearth.tui.text import bar, clean_line, short_reference, speed
 
 _BAR_CELLS = 10
 _SEPARATOR = Content("  ·  ").stylize("$text-disabled")
@@ -47,7 +47,7 @@ class StatusBar(Static):
         return Content.assemble(state, " " * max(1, width - state.cell_length - shown.cell_length), shown)
 
     def _model_part(self, roomy: bool) -> Content:
-        return Content(clean_line(self._meters.model.reference, 48)) if roomy and self._meters.model else Content()
+        return Content(short_reference(self._meters.model.reference)) if roomy and self._meters.model else Content()
 
     def _device_part(self) -> Content:
         model = self._meters.model
@@ -56,7 +56,7 @@ class StatusBar(Static):
     def _speed_part(self) -> Content:
         if not self._meters.speed:
             return Content()
-        return Content.assemble((f"{self._meters.speed:.1f}", "bold" if self._meters.live else ""), " tok/s")
+        return Content(speed(self._meters.speed)).stylize("bold" if self._meters.live else "")
 
     def _context_part(self, roomy: bool) -> Content:
         meters = self._meters

@@ -113,15 +113,11 @@ class ToolCard(Vertical, can_focus=True):
 
     def stop(self) -> None:
         """The run ended; a call that was not finished never will be."""
-        if self.state in {"writing", "ready", "running"}:
+        if self.state in _OPEN:
             self.state = "stopped"
             self._draw()
 
     # -- for others
-
-    @property
-    def is_open(self) -> bool:
-        return self.state in _OPEN
 
     @property
     def source(self) -> str:

@@ -6,7 +6,7 @@ is mounted its parts are collected and mounted with it, all at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -46,6 +46,14 @@ class TurnView(Vertical):
         self._cards: dict[str, ToolCard] = {}
         self._approvals: dict[str, str] = {}
         self._end: TurnEnd | None = None
+
+    @classmethod
+    async def replay(cls, run_id: str, task: str, events: Iterable[Event], *, folded: bool) -> TurnView:
+        """The turn that a run's kept events make."""
+        turn = cls(task, run_id=run_id, folded=folded)
+        for event in events:
+            await turn.apply(event)
+        return turn
 
     def compose(self) -> ComposeResult:
         yield from self._parts
@@ -99,13 +107,15 @@ class TurnView(Vertical):
         """The Markdown of what the model said, in order."""
         return [part.plain for part in self._parts if isinstance(part, Reply) and part.plain]
 
-    def sources(self) -> Iterator[str]:
+    def sources(self) -> list[str]:
         """The code that was written, in order: blocks of replies, and what tools ran."""
+        found: list[str] = []
         for part in self._parts:
             if isinstance(part, ToolCard) and part.source:
-                yield part.source
+                found.append(part.source)
             elif isinstance(part, Reply):
-                yield from part.code_blocks()
+                found += part.code_blocks()
+        return found
 
     # -- parts
 

@@ -3,7 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from openhearth.tui.text import ago, bar, clean, clean_line, duration, head, plural, short_path
+from openhearth.tui.text import (
+    ago,
+    bar,
+    clean,
+    clean_line,
+    duration,
+    head,
+    plural,
+    short_path,
+    short_reference,
+    speed,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,25 @@ def test_a_bar_shows_that_something_is_there() -> None:
     assert bar(0.001, 4) == ("━", "───")
     assert bar(0.5, 4) == ("━━", "──")
     assert bar(7, 4) == ("━━━━", "")
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b"),
+        ("/models/small.gguf", "small.gguf"),
+        ("./folder/", "folder"),
+        ("scripted:/tmp/demo.yaml", "scripted:demo.yaml"),
+        ("hf:org/name", "hf:org/name"),
+        ("http://host:8000/v1#name", "http://host:8000/v1#name"),
+    ],
+)
+def test_a_model_is_named_without_its_folders(reference: str, expected: str) -> None:
+    assert short_reference(reference) == expected
+
+
+def test_speeds() -> None:
+    assert [speed(value) for value in (0.5, 14.62, 1161.5)] == ["0.5 tok/s", "14.6 tok/s", "1,162 tok/s"]
 
 
 def test_plurals() -> None:
