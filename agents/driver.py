@@ -15,7 +15,7 @@ from openhearth.agents.finish import Ending, error_info, finish
 from openhearth.agents.graph import UNBOUNDED
 from openhearth.agents.saver import HearthSaver
 from openhearth.agents.state import first_state
-from openhearth.errors import CancelledError, HearthError
+from openhearth.errors import CancelledError, HearthError, StorageError
 from openhearth.events import Event
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ async def _work(
         return Ending("cancelled", error_info(error)), None
     except asyncio.CancelledError as error:
         return Ending("cancelled", error_info(CancelledError("The program ended."))), error
+    except StorageError as error:
+        return Ending("failed", error_info(error), final=False), None
     except HearthError as error:
         return Ending("failed", error_info(error)), None
     except Exception as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from openhearth.agents import prompt
 from openhearth.agents.context import unanswered
 from openhearth.agents.execution import Execution
-from openhearth.errors import HearthError, StorageError
+from openhearth.errors import HearthError
 from openhearth.events import Event, RunFinished, ToolFinished
 from openhearth.storage import events, ledger, messages, runs
 from openhearth.storage.ids import new_id
@@ -20,8 +20,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
+    """`final` False: the database failed, so what the run did last is not kept. The run is to be resumed, as after a
+    crash, and only this process's stream ends."""
+
     status: RunStatus
     error: ErrorInfo | None = None
+    final: bool = True
 
 
 def error_info(error: BaseException) -> ErrorInfo:
@@ -37,17 +41,14 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 
 async def finish(run: Execution, ending: Ending) -> None:
-    """Write the end of the run and publish RunFinished.
-
-    When it cannot be written, the reader still gets its RunFinished, with that error; the run is then still to be
-    resumed, as after a crash.
-    """
+    """Write the end of the run and publish RunFinished. The reader gets it even when nothing can be written."""
     try:
-        await run.journal.commit_last(lambda session: _write(session, run, ending))
+        await run.journal.commit_last(lambda session: _write(session, run, ending) if ending.final else [])
     except Exception as error:
         _log.warning("The end of %s could not be kept.", run.run_id, exc_info=True)
-        cause = ending.error if isinstance(error, StorageError) and ending.error else error_info(error)
-        run.journal.publish_unkept(_finished(run, Ending("failed", cause), run.draft.text))
+        ending = Ending("failed", ending.error or error_info(error), final=False)
+    if not ending.final:
+        run.journal.publish_unkept(_finished(run, ending, run.draft.text))
 
 
 def _write(session: Session, run: Execution, ending: Ending) -> list[Event]:
