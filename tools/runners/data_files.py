@@ -46,6 +46,11 @@ def quoted(text: str, mark: str = '"') -> str:
     return mark + text.replace(mark, mark * 2) + mark
 
 
+def as_name(name: str) -> str:
+    """The name as SQL needs it: quoted only where it must be."""
+    return name if name.isidentifier() else quoted(name)
+
+
 def connect() -> duckdb.DuckDBPyConnection:
     """A database in memory that stays within the sandbox's limits."""
     connection = duckdb.connect(":memory:")
@@ -102,9 +107,7 @@ def columns(connection: duckdb.DuckDBPyConnection, file: DataFile) -> list[tuple
 
 def written(pairs: list[tuple[str, str]]) -> str:
     """`id BIGINT, name VARCHAR`, cut where there are very many."""
-    text = ", ".join(
-        f"{quoted(name) if not name.isidentifier() else name} {kind}" for name, kind in pairs[:MOST_COLUMNS]
-    )
+    text = ", ".join(f"{as_name(name)} {kind}" for name, kind in pairs[:MOST_COLUMNS])
     return text + (f", and {len(pairs) - MOST_COLUMNS} more" if len(pairs) > MOST_COLUMNS else "")
 
 

@@ -1,9 +1,11 @@
-"""Prints, for each data file of the workspace, its rows, columns and beginning, so that code can be written for it."""
+"""Prints, for each data file of the workspace, its rows and what each column holds, so that code can be written for it.
 
-import gzip
-import json
+Values are described rather than shown in rows: a small model that sees three rows likes to answer from them.
+"""
+
 import os
 import sys
+from collections.abc import Iterator
 
 sys.path.insert(0, "/input")
 
@@ -11,9 +13,12 @@ import data_files
 import duckdb
 
 MOST_FILES = 8
-SAMPLE_ROWS = 3
-LONGEST_LINE = 400
-LARGEST_COUNTED = 500_000_000
+MOST_LISTED = 8
+EXAMPLES = 2
+LONGEST_VALUE = 40
+LARGEST_READ = 200_000_000
+DATES = ("DATE", "TIMESTAMP")
+NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "UINTEGER", "UBIGINT")
 
 
 def main() -> None:
@@ -26,41 +31,67 @@ def main() -> None:
 
 
 def describe(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) -> str:
+    heading = f"{file.path} (table {data_files.as_name(file.table)})"
     try:
         pairs = data_files.columns(connection, file)
+        if os.path.getsize(f"{data_files.WORKSPACE}/{file.path}") > LARGEST_READ:
+            return f"{heading}: very many rows, columns {data_files.written(pairs)}"
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE described AS SELECT * FROM {file.source}")
+        (rows,) = connection.execute("SELECT count(*) FROM described").fetchone() or (0,)
+        lines = [column(connection, name, kind) for name, kind in pairs[: data_files.MOST_COLUMNS]]
+        more = len(pairs) - len(lines)
+        return "\n".join(
+            [
+                f"{heading}: {rows:,} rows",
+                *lines,
+                *([f"  and {more} more columns"] if more else []),
+                *dialect(connection, file),
+            ]
+        )
     except duckdb.Error as error:
         return f"{file.path}: cannot be read as a table: {str(error).splitlines()[0]}"
-    lines = [f"{file.path}{rows(connection, file)}, {len(pairs)} columns: {data_files.written(pairs)}"]
-    beginning = raw_lines(file) if file.reader == "read_csv" else records(connection, file)
-    return "\n".join([*lines, *(line[:LONGEST_LINE] for line in beginning)])
 
 
-def rows(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) -> str:
-    if os.path.getsize(f"{data_files.WORKSPACE}/{file.path}") > LARGEST_COUNTED:
-        return ": very many rows"
-    try:
-        counted = connection.execute(f"SELECT count(*) FROM {file.source}").fetchone()
-    except duckdb.Error:
-        return ": an unknown number of rows"
-    return f": {counted[0] if counted else 0:,} rows"
+def column(connection: duckdb.DuckDBPyConnection, name: str, kind: str) -> str:
+    """One line: the name, the type, and the range or the values."""
+    plain = data_files.as_name(name)
+    text = holds(connection, data_files.quoted(name), plain, kind)
+    return f"  {plain} {kind}: {text}" if text else f"  {plain} {kind}"
 
 
-def raw_lines(file: data_files.DataFile) -> list[str]:
-    """The header and the first rows, verbatim: separators, quotes and date formats matter to a program."""
+def holds(connection: duckdb.DuckDBPyConnection, quoted: str, plain: str, kind: str) -> str:
+    base = kind.partition("(")[0].partition(" ")[0]
+    if base in DATES or base in NUMBERS:
+        low, high = connection.execute(f"SELECT min({quoted}), max({quoted}) FROM described").fetchone() or (None, None)
+        if low is None:
+            return "always empty"
+        parts = f"; year({plain}), quarter({plain}), monthname({plain}), dayname({plain}) give its parts"
+        return f"{short(low)} to {short(high)}{parts if base in DATES else ''}"
+    if base != "VARCHAR":
+        return ""
+    query = f"SELECT {quoted}, count(*) FROM described WHERE {quoted} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+    values = connection.execute(query).fetchall()
+    if len(values) <= MOST_LISTED:
+        return ", ".join(short(value) for value, _ in values) or "always empty"
+    return f"{len(values):,} different, such as {', '.join(short(value) for value, _ in values[:EXAMPLES])}"
+
+
+def dialect(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) -> Iterator[str]:
+    """What a program that reads a CSV file must know, where it is not the usual."""
+    if file.reader != "read_csv":
+        return
     path = f"{data_files.WORKSPACE}/{file.path}"
-    with open(path, "rb") as file_content:
-        content = gzip.GzipFile(fileobj=file_content) if path.endswith(".gz") else file_content
-        beginning = [content.readline(LONGEST_LINE * 4) for _ in range(SAMPLE_ROWS + 1)]
-    return [line.decode("utf-8-sig", "replace").rstrip("\r\n") for line in beginning if line]
+    found = connection.execute("SELECT Delimiter, DateFormat FROM sniff_csv(?)", [path]).fetchone()
+    delimiter, date_format = found or (",", None)
+    if delimiter != ",":
+        yield f"  columns are separated by {'a tab' if delimiter == chr(9) else delimiter}"
+    if date_format and date_format != "%Y-%m-%d":
+        yield f"  dates are written as {date_format}"
 
 
-def records(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) -> list[str]:
-    """The first rows as JSON objects."""
-    result = connection.execute(f"SELECT * FROM {file.source} LIMIT {SAMPLE_ROWS}")
-    names = [column[0] for column in result.description or ()]
-    return [
-        json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False) for row in result.fetchall()
-    ]
+def short(value: object) -> str:
+    text = f"{value:.12g}" if isinstance(value, float) else str(value).replace("\n", "\\n")
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 if __name__ == "__main__":

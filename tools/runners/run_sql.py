@@ -1,5 +1,6 @@
 """Runs `/input/query.sql` in DuckDB over the workspace's data files and prints the last result as a table."""
 
+import decimal
 import re
 import sys
 
@@ -11,6 +12,8 @@ import duckdb
 MOST_ROWS = 50
 WIDEST_CELL = 100
 MOST_TABLES = 20
+FEWEST_ROWS = 3
+MOST_MEASURES = 3
 
 
 def main() -> None:
@@ -26,6 +29,7 @@ def main() -> None:
         result = connection.execute(query)
         rows = result.fetchmany(MOST_ROWS + 1) if result.description else []
         print_table([column[0] for column in result.description or ()], rows[:MOST_ROWS])
+        print_extremes([column[0] for column in result.description or ()], rows[:MOST_ROWS])
         if len(rows) > MOST_ROWS:
             print(f"[only the first {MOST_ROWS} rows are shown: aggregate, filter, or use LIMIT]")
     except duckdb.Error as error:
@@ -39,7 +43,7 @@ def print_table(names: list[str], rows: list[tuple[object, ...]]) -> None:
         return
     cells = [[cell(value) for value in row] for row in rows]
     widths = [max(len(line[at]) for line in [names, *cells]) for at in range(len(names))]
-    right = [all(isinstance(row[at], int | float) for row in rows) and bool(rows) for at in range(len(names))]
+    right = [all(is_number(row[at]) for row in rows) and bool(rows) for at in range(len(names))]
     for line in [names, *cells]:
         padded = [
             text.rjust(width) if to_right else text.ljust(width)
@@ -48,6 +52,29 @@ def print_table(names: list[str], rows: list[tuple[object, ...]]) -> None:
         print("  ".join(padded).rstrip())
     if not rows:
         print("[no rows]")
+
+
+def print_extremes(names: list[str], rows: list[tuple[object, ...]]) -> None:
+    """Name the rows with the largest and the smallest value of each measure, unless the rows are sorted by it.
+
+    Small models pick a wrong row out of an unsorted table more often than not.
+    """
+    if len(rows) < FEWEST_ROWS:
+        return
+    measures = [at for at in range(len(names)) if all(is_number(row[at]) for row in rows)]
+    for at in measures[:MOST_MEASURES] if len(measures) < len(names) else []:
+        values = [row[at] for row in rows]
+        ascending = sorted(rows, key=lambda row: row[at])  # type: ignore[arg-type, return-value]
+        if values not in ([row[at] for row in ascending], [row[at] for row in reversed(ascending)]):
+            print(f"[largest {names[at]}: {line(ascending[-1])}; smallest: {line(ascending[0])}]")
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
+
+
+def line(row: tuple[object, ...]) -> str:
+    return ", ".join(cell(value) for value in row)
 
 
 def cell(value: object) -> str:
@@ -71,7 +98,7 @@ def explain(
             described = data_files.written(data_files.columns(connection, file))
         except duckdb.Error:
             described = f"cannot be read: {unreadable.get(file.path, 'unknown format')}"
-        lines.append(f"- {data_files.quoted(file.table) if not file.table.isidentifier() else file.table}: {described}")
+        lines.append(f"- {data_files.as_name(file.table)}: {described}")
     return "\n".join(lines)
 
 
