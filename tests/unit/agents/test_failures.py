@@ -68,7 +68,8 @@ async def test_a_full_disk_ends_the_stream_and_leaves_the_run_to_be_resumed(stag
         limit_database("1")
         return "x" * 7_000
 
-    stage.tools, stage.model = [fill], WatchedModel([turn("", ("fill", {})), turn("Done.", expect="outcome of this call is unknown")])
+    last_turn = turn("Done.", expect="outcome of this call is unknown")
+    stage.tools, stage.model = [fill], WatchedModel([turn("", ("fill", {})), last_turn])
     played = await read(stage.stream("Fill."))
     error = played.finished.error
     assert error is not None
