@@ -34,7 +34,7 @@ from openhearth.models.sources.job import Job
 __all__ = ["PulledModel", "Reference", "fetch_raw", "find_store", "list_pulled", "pull", "remove", "resolve_reference"]
 
 _LOCK_POLL_S = 0.3
-_BYTES_PER_WEIGHT = {"int8": 1, "bfloat16": 2, "float32": 4}
+_BYTES_PER_WEIGHT = {"int8": 1.25, "bfloat16": 2, "float32": 4}  # with scales, norms and what int8 keeps wider
 _SOURCE_WORDS = {"hub": "the hub", "index": "the package index", "url": "the web address", "folder": "the folder"}
 
 
@@ -192,7 +192,7 @@ def _require_room(entry: CatalogEntry, precision: Precision, download: Path, sto
     """Fail before the first byte if the download and the converted model will not both fit."""
     arrived = sum(f.stat().st_size for f in download.rglob("*") if f.is_file()) if download.exists() else 0
     download_size = max(entry.size - arrived, 0)
-    store_size = entry.parameters * _BYTES_PER_WEIGHT[precision]
+    store_size = int(entry.parameters * _BYTES_PER_WEIGHT[precision])
     together = same_disk(download, store)
     require_space(store, store_size + (download_size if together else 0), f"Pulling {entry.name}")
     if not together:

@@ -8,6 +8,7 @@ rename each, without suid and sgid bits. What changed on the host in the meantim
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openhearth.config import SandboxSettings
-from openhearth.errors import WorkspaceError
+from openhearth.errors import SandboxError, WorkspaceError
 from openhearth.tools.openat import open_beneath
 from openhearth.tools.text import plural
 from openhearth.tools.tree import OPEN_FOLDER, Node, walk
@@ -132,8 +133,18 @@ class WorkspaceCopy:
         self.files[node.parts] = CopiedFile(Stamp.of(status), status.st_mode & 0o777, copied, mode)
 
     def _give(self, change_owner: Callable[[int], None]) -> None:
-        if self.owner is not None:
+        if self.owner is None:
+            return
+        try:
             change_owner(self.owner)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            # A container whose root has no such user, or may not act for it.
+            raise SandboxError(
+                f"This root user cannot hand files to user {self.owner}, as which code is run.",
+                hint=f"Map user {self.owner} into the container, or run as an ordinary user.",
+            ) from error
 
     def _too_large(self, limit: str, setting: str) -> WorkspaceError:
         return WorkspaceError(

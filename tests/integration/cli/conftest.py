@@ -21,6 +21,7 @@ from openhearth.config import load_settings
 from openhearth.storage import runs
 from openhearth.storage.store import Store
 from openhearth.storage.tables import RunRow
+from openhearth.tools.sandbox.locate import find_bwrap
 
 HEARTH = str(Path(sys.executable).with_name("hearth"))
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -81,6 +82,17 @@ def hearth(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subproc
         process = start(*arguments, **environment)
         out, err = process.communicate(stdin, timeout=_PATIENCE_S)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture
+def inside_a_jail(workspace: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `hearth` where the kernel grants no further namespaces, as in a hardened container."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        jail = [str(find_bwrap()), "--unshare-user", "--disable-userns", "--dev-bind", "/", "/", "--"]
+        return subprocess.run([*jail, HEARTH, *arguments], capture_output=True, text=True, check=False)
 
     return run
 

@@ -91,7 +91,7 @@ def test_models_are_listed_shown_and_removed(hearth: Run, workspace: Path, heart
     store.mkdir(parents=True)
     (store / "manifest.json").write_text(json.dumps({"precision": "int8", "extra": {"reference": "hf:me/mine"}}))
     listed = hearth("models", "list").stdout.splitlines()[-1].split("\t")
-    assert (listed[0], listed[-1]) == ("mine-int8", "mine-int8")
+    assert (listed[0], listed[-1]) == ("mine-int8", "hf:me/mine")
     assert str(store) in hearth("models", "show", "mine-int8").stdout
     assert hearth("models", "rm", "mine-int8").returncode == 0
     assert not store.exists()
@@ -140,4 +140,3 @@ def test_doctor_finds_everything_in_order_but_the_model(hearth: Run, workspace: 
 def test_completion_offers_model_names(hearth: Run, workspace: Path) -> None:
     done = hearth(_HEARTH_COMPLETE="complete_bash", COMP_WORDS="hearth run --model qw", COMP_CWORD="3")
     assert done.stdout.split() == ["qwen2.5-coder-1.5b"]
-    assert "complete" in hearth("--show-completion", SHELL="/bin/bash").stdout

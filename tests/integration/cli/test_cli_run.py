@@ -141,6 +141,13 @@ def test_5_when_the_remote_server_is_not_there(hearth: Run, workspace: Path) -> 
     assert (done.returncode, done.stdout) == (5, "")
 
 
+def test_6_where_there_can_be_no_sandbox(script: Run, kept: Run, inside_a_jail: Run) -> None:
+    done = inside_a_jail("run", "--model", script(HELLO), "Greet me.")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "Sandbox unavailable: " in done.stderr
+    assert kept() == []
+
+
 def test_130_on_ctrl_c_and_the_run_is_kept_as_cancelled(start: Run, script: Run, kept: Run) -> None:
     process = start("run", "--json", "--model", script(SLOW), "Tell me.")
     first = process.stdout.readline()
