@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from openhearth.cli.console import narration, say
+from openhearth.tui.text import duration
 
 _BYTES = 100_000
 _EVERY_S = 10.0
@@ -37,7 +39,7 @@ class ProgressDisplay:
         if total <= 0:
             self._remark(what)
         elif narration().is_terminal:
-            self._draw(stage, what, done, total)
+            self._draw(stage, done, total)
         else:
             self._tell(stage, done, total)
 
@@ -59,20 +61,20 @@ class ProgressDisplay:
             self._last_remark = what
             say(what, "dim")
 
-    def _draw(self, stage: str, what: str, done: int, total: int) -> None:
+    def _draw(self, stage: str, done: int, total: int) -> None:
         if self._bars is None:
             self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=30),
-                _Amount(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=None, table_column=Column(ratio=1)),  # takes what the words leave
+                _Amount(table_column=Column(no_wrap=True)),
                 console=narration(),
+                expand=True,
                 refresh_per_second=5,
             )
             self._bars.start()
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(what, total=total)
-        description = stage if done >= total else what
-        self._bars.update(self._tasks[stage], completed=done, total=total, description=description)
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
 
     def _tell(self, stage: str, done: int, total: int) -> None:
         """A line at the start, one every few seconds, and one at the end."""
@@ -95,9 +97,9 @@ class _Amount(ProgressColumn):
             return Text(_size(total), style="dim")
         text = f"{_size(int(task.completed))} of {_size(total)}"
         if task.speed:
-            text += f"  {_size(int(task.speed))}/s"
+            text += f" {_size(int(task.speed))}/s"
         if task.time_remaining:
-            text += f"  {int(task.time_remaining)} s left"
+            text += f" {duration(task.time_remaining)}"
         return Text(text, style="dim")
 
 
