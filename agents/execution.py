@@ -12,6 +12,7 @@ from openhearth.agents.scope import CancelScope
 from openhearth.agents.spec import AgentSpec
 from openhearth.agents.state import LoopState, Spent
 from openhearth.agents.tooling import RunTools
+from openhearth.errors import NotFoundError
 from openhearth.models.base import Model
 from openhearth.storage import messages
 from openhearth.storage.store import Session
@@ -31,7 +32,8 @@ class Draft:
 class Execution:
     """`head` is the run's last message that is kept.
 
-    `draft` is a reply that is not kept yet; a run that ends early keeps its text.
+    `draft` is a reply that is not kept yet; a run that ends early keeps its text. `known` is the path that was read
+    last, with its head.
     """
 
     run_id: str
@@ -46,6 +48,7 @@ class Execution:
     spent: Spent = field(default_factory=Spent)
     head: str | None = None
     draft: Draft = field(default_factory=Draft)
+    known: tuple[str | None, list[Message]] = (None, [])
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -74,8 +77,20 @@ class Execution:
         return write
 
     async def path(self, head: str | None) -> list[Message]:
-        """The conversation up to `head`."""
-        return await self.journal.read(lambda session: messages.path(session, head))
+        """The conversation up to `head`. Messages never change, so only those after the last one read are fetched."""
+
+        def read(session: Session) -> list[Message]:
+            known_head, known = self.known
+            if known_head is None or head is None:
+                return messages.path(session, head)
+            try:
+                return known + messages.path_after(session, known_head, head)
+            except NotFoundError:
+                return messages.path(session, head)
+
+        path = await self.journal.read(read)
+        self.known = head, path
+        return path
 
     def tool_context(self, call: ToolCall) -> ToolContext:
         return ToolContext(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Insert, Row, Select, bindparam, case, insert, select, update
+from sqlalchemy import Insert, Select, bindparam, case, insert, select, update
 from sqlmodel import Session, col
 from sqlmodel import select as select_rows
 
@@ -63,12 +63,25 @@ def get(session: Session, message_id: str) -> MessageRow:
 
 def path(session: Session, head_id: str | None) -> list[Message]:
     """The conversation that ends in `head_id`, root first. None is the empty one. Raises NotFoundError."""
-    return [Message.model_validate(body) for (body,) in _walk(session, head_id, _BODIES)]
+    return [] if head_id is None else [Message.model_validate(body) for _, body in _walk(session, head_id, _BODIES)]
+
+
+def path_after(session: Session, ancestor_id: str, head_id: str) -> list[Message]:
+    """The part of `path(head_id)` that comes after `ancestor_id`, for whoever knows the rest.
+
+    Raises NotFoundError when `ancestor_id` is not on the path.
+    """
+    if head_id == ancestor_id:
+        return []
+    found = _walk(session, head_id, _BODIES, stop=ancestor_id)
+    if found[0][0] != ancestor_id:
+        raise NotFoundError(f"{ancestor_id} does not lead to {head_id}.")
+    return [Message.model_validate(body) for _, body in found]
 
 
 def path_rows(session: Session, head_id: str | None) -> Sequence[MessageRow]:
     """The rows of `path`, for whoever needs their ids."""
-    return [row for (row,) in _walk(session, head_id, _ROWS)]
+    return [] if head_id is None else [row for (row,) in _walk(session, head_id, _ROWS)]
 
 
 def tree(session: Session, thread_id: str) -> Sequence[MessageRow]:
@@ -89,10 +102,9 @@ _M = statements.columns_of(MessageRow)
 _T = statements.columns_of(ThreadRow)
 
 
-def _walk(session: Session, head_id: str | None, query: Select[Any]) -> Sequence[Row[Any]]:
-    if head_id is None:
-        return []
-    found = session.execute(query, {"head": head_id}).all()
+def _walk(session: Session, head_id: str, query: Select[Any], *, stop: str = "") -> Sequence[Any]:
+    """The rows from below `stop`, or from the root, down to the head."""
+    found = session.execute(query, {"head": head_id, "stop": stop}).all()
     if not found:
         raise NotFoundError(f"No message is named {head_id!r}.")
     return found
@@ -101,7 +113,7 @@ def _walk(session: Session, head_id: str | None, query: Select[Any]) -> Sequence
 def _path_of(*wanted: Any) -> Select[Any]:
     links = select(_M.c.id, _M.c.parent_id)
     chain = links.where(_M.c.id == bindparam("head")).cte("chain", recursive=True)
-    chain = chain.union_all(links.where(_M.c.id == chain.c.parent_id))
+    chain = chain.union_all(links.where(_M.c.id == chain.c.parent_id, _M.c.id != bindparam("stop")))
     return select(*wanted).join(chain, _M.c.id == chain.c.id).order_by(_M.c.depth)
 
 
@@ -116,7 +128,7 @@ def _answer() -> Insert:
     return insert(_M).from_select([*names, "depth"], source)
 
 
-_BODIES = _path_of(_M.c.body)
+_BODIES = _path_of(_M.c.parent_id, _M.c.body)
 _ROWS = _path_of(MessageRow)
 _ANSWER = _answer()
 _TOUCH = update(_T).where(_T.c.id == bindparam("thread")).values(updated_at=bindparam("now"))

@@ -20,8 +20,8 @@ def _says(text: str) -> Message:
 
 
 def test_every_path_is_the_chain_of_parents_however_the_tree_forks(store: Store) -> None:
-    @settings(max_examples=40, deadline=None)
-    @given(parents=st.lists(st.one_of(st.none(), st.integers(min_value=0)), max_size=40))
+    @settings(max_examples=20, deadline=None)
+    @given(parents=st.lists(st.one_of(st.none(), st.integers(min_value=0)), max_size=25))
     def holds(parents: list[int | None]) -> None:
         ids: list[str] = []
         expected: dict[str, list[Message]] = {}
@@ -36,7 +36,13 @@ def test_every_path_is_the_chain_of_parents_however_the_tree_forks(store: Store)
         with store.read() as session:
             for message_id in ids:
                 assert messages.path(session, message_id) == expected[message_id]
-                assert [row.id for row in messages.path_rows(session, message_id)][-1] == message_id
+                path = [row.id for row in messages.path_rows(session, message_id)]
+                assert path[-1] == message_id
+                for known, ancestor in enumerate(path, start=1):
+                    assert messages.path_after(session, ancestor, message_id) == expected[message_id][known:]
+                for stranger in [id_ for id_ in ids if id_ not in path][:1]:
+                    with pytest.raises(NotFoundError):
+                        messages.path_after(session, stranger, message_id)
             assert {row.id for row in messages.tree(session, thread_id)} == set(ids)
 
     holds()
