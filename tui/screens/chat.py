@@ -72,6 +72,7 @@ class ChatScreen(Screen[None]):
         self._status, self._title, self._queued = StatusBar(), TitleBar(), QueuedMessages()
         self._below = Static(Content("more below  ·  Ctrl+End follows"), id="below")
         self._folded = False
+        self._phase = Phase.OPENING
 
     def compose(self) -> ComposeResult:
         yield self._title
@@ -123,7 +124,10 @@ class ChatScreen(Screen[None]):
         driver = self.driver
         self._status.show(driver.activity, _TONES.get(driver.phase, "text-muted"), driver.meters, driver.share)
         self._queued.show(driver.queue)
-        self.refresh_bindings()
+        if driver.phase is not self._phase:
+            # Only then: it draws the footer anew, and this is called for every token.
+            self._phase = driver.phase
+            self.refresh_bindings()
 
     # -- threads
 

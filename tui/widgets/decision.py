@@ -95,6 +95,9 @@ class ApprovalPanel(Decision):
             yield Button("Deny  d", id="deny", variant="error", compact=True)
             yield Button("Later  esc", id="later", compact=True)
 
+    def on_mount(self) -> None:
+        self.query_one(Input).cursor_blink = self.app.animation_level != "none"
+
     def action_approve(self) -> None:
         self._answer("approve")
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from markdown_it import MarkdownIt
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import Markdown
 from textual.widgets.markdown import MarkdownFence, MarkdownStream
 
 from openhearth.tui.code import source
 from openhearth.tui.text import clean
+
+_DRAW_EVERY_S = 0.05
 
 
 class HearthFence(MarkdownFence):
@@ -45,15 +48,28 @@ class Reply(HearthMarkdown):
     def __init__(self, text: str = "") -> None:
         super().__init__(text)
         self._stream: MarkdownStream | None = None
+        self._timer: Timer | None = None
+        self._pending = ""
 
     async def feed(self, text: str) -> None:
-        """Append; updates that come faster than they can be drawn are joined."""
-        if self._stream is None:
-            self._stream = Markdown.get_stream(self)
-        await self._stream.write(clean(text))
+        """Append. What comes within a twentieth of a second is drawn at once: each drawing lays the screen out anew."""
+        self._pending += clean(text)
+        if self._timer is None:
+            await self._flush()
+            self._timer = self.set_timer(_DRAW_EVERY_S, self._flush)
+
+    async def _flush(self) -> None:
+        self._timer = None
+        text, self._pending = self._pending, ""
+        if text:
+            self._stream = self._stream or Markdown.get_stream(self)
+            await self._stream.write(text)
 
     async def settle(self, text: str | None = None) -> None:
         """Show all that was fed, or `text` where the finished reply differs from it."""
+        if self._timer is not None:
+            self._timer.stop()
+            await self._flush()
         if self._stream is not None:
             stream, self._stream = self._stream, None
             # stop() flushes what is pending, but cuts an update under way short: let that one end first, and then

@@ -15,7 +15,12 @@ _SHOWN = 3
 class QueuedMessages(Static):
     """One line for each, and how many more there are."""
 
+    _shown: tuple[str, ...] = ()
+
     def show(self, texts: Sequence[str]) -> None:
+        if tuple(texts) == self._shown:
+            return
+        self._shown = tuple(texts)
         self.display = bool(texts)
         lines = [Content.assemble(("queued  ", "$primary"), clean_line(text)) for text in texts[:_SHOWN]]
         if len(texts) > _SHOWN:
