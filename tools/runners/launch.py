@@ -1,14 +1,20 @@
-"""The first program inside the sandbox: sets the limits that belong there, then becomes the command.
+"""The first process inside the sandbox: sets the limits that belong there, starts the command, and ends with it.
 
-    python -I -S -B launch.py LIMITS WRITABLE COMMAND [ARGUMENT …]
+    python -I -S -B launch.py HOST LIMITS WRITABLE COMMAND [ARGUMENT …]
+
+HOST is a descriptor that hangs up when the host program dies; then everything in the sandbox dies with us, the first
+process of its namespace. (bwrap's own `--die-with-parent` is no match: for a moment after its start it is not armed
+yet, or kills bwrap's parent half and leaves the other half waiting for ever.)
 
 LIMITS is `name=value,…` with the names of `resource.RLIMIT_*`; WRITABLE is the folders that may be written, joined by
-colons. Limits are set here and not by the host because RLIMIT_NPROC counts per user namespace: outside, the
-processes of the whole host would count. A command `python FILE …` runs in this very process, which saves a start.
+colons. Limits are set here and not by the host because RLIMIT_NPROC counts per user namespace: outside, the processes
+of the whole host would count. A command `python FILE …` runs in a fork of this process, which saves a start.
 """
 
+import _thread
 import os
 import resource
+import select
 import sys
 import types
 
@@ -17,16 +23,38 @@ ALLOWED_EVERYWHERE = ("/opt/packages", "/workspace")
 
 
 def main() -> None:
-    limits, writable, command = sys.argv[1], sys.argv[2].split(":"), sys.argv[3:]
+    host, limits, writable, command = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(":"), sys.argv[4:]
     set_limits(limits)
+    child = os.fork()
+    if child:
+        attend(child, host)
+    # Nothing of bwrap's and ours: the command gets its three streams alone.
+    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     restrict_files(writable)
     if command[0] == "python":
         run_python(command[1:])
     else:
         try:
             os.execvp(command[0], command)
-        except FileNotFoundError:
-            sys.exit(f"{command[0]}: command not found")
+        except OSError as error:
+            sys.exit(f"{command[0]}: {error.strerror}")
+
+
+def attend(child: int, host: int) -> None:
+    """Reap whatever ends in this namespace until the command does, then end like it."""
+    _thread.start_new_thread(end_with, (host,))
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
+def end_with(host: int) -> None:
+    watcher = select.poll()
+    watcher.register(host, 0)
+    watcher.poll()
+    os._exit(1)
 
 
 def set_limits(limits: str) -> None:

@@ -39,7 +39,7 @@ class Layout:
 def arguments(layout: Layout, interpreter: Interpreter, settings: SandboxSettings) -> list[str]:
     """bwrap's options, without the command."""
     options = [*_NAMESPACES, "--unshare-cgroup-try", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)]
-    options += ["--hostname", "sandbox", "--die-with-parent", "--new-session"]
+    options += ["--hostname", "sandbox", "--as-pid-1", "--new-session"]
     options += _system()
     for name in ("passwd", "group"):
         options += ["--ro-bind", str(layout.runtime / name), f"/etc/{name}"]
@@ -58,12 +58,22 @@ def arguments(layout: Layout, interpreter: Interpreter, settings: SandboxSetting
 
 
 def command(
-    argv: Sequence[str], interpreter: Interpreter, settings: SandboxSettings, *, read_only: bool, timeout_s: float
+    argv: Sequence[str],
+    interpreter: Interpreter,
+    settings: SandboxSettings,
+    host: int,
+    *,
+    read_only: bool,
+    timeout_s: float,
 ) -> list[str]:
-    """What bwrap starts: the launcher, which sets the limits and becomes `argv`."""
+    """What bwrap starts: the launcher, which sets the limits and becomes `argv`.
+
+    `host` is a descriptor that hangs up when the host program is dead.
+    """
     limits = ",".join(f"{name}={value}" for name, value in rlimits(settings, timeout_s).items())
     writable = ["/tmp", HOME, "/dev/shm"] + ([] if read_only else [SANDBOX_ROOT])  # noqa: S108
-    return [interpreter.executable, "-I", "-S", "-B", "/opt/launch.py", limits, ":".join(writable), *argv]
+    launcher = [interpreter.executable, "-I", "-S", "-B", "/opt/launch.py"]
+    return [*launcher, str(host), limits, ":".join(writable), *argv]
 
 
 def rlimits(settings: SandboxSettings, timeout_s: float) -> Mapping[str, int]:

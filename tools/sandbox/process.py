@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
-import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Ended:
 async def run_bwrap(
     bwrap: Path,
     options: Sequence[str],
-    command: Sequence[str],
+    command: Callable[[int], Sequence[str]],
     *,
     seccomp: bytes,
     stdin: bytes,
@@ -45,37 +45,45 @@ async def run_bwrap(
     watch: Callable[[int], Callable[[], str]],
     interval_s: float,
 ) -> Ended:
-    """Run `command` in bwrap and return when every process in it is dead.
+    """Run a command in bwrap and return when every process in it is dead.
 
+    `command` is handed the number of a descriptor that hangs up when we die, for its first program to watch. It is a
+    socket, since the program in the sandbox could open a pipe anew through /proc and keep it from hanging up.
     `watch` is handed the host pid of the sandbox's first process and returns a check that is called, in a thread,
     every `interval_s`; what it says ends the run. Raises SandboxError when bwrap could not start the command.
     """
     with _Descriptors() as descriptors:
+        host, alive = socket.socketpair()
+        descriptors.inherit(host.detach())
         status, writing = os.pipe()
         descriptors.inherit(writing)
+        # Without a reader of its own, bwrap's first half would be killed by telling us when we are dead, and leave its
+        # second half waiting for it.
+        descriptors.inherit(os.dup(status))
         filter_fd = descriptors.content(seccomp)
         arguments = descriptors.content("\0".join([*options, "--seccomp", str(filter_fd)]).encode())
-        own = ["--args", str(arguments), "--json-status-fd", str(writing)]
+        argv = [str(bwrap), "--args", str(arguments), "--json-status-fd", str(writing), "--"]
         reader, transport = await _stream(status)
-        try:
-            process = await _start([str(bwrap), *own, "--", *command], descriptors.inherited)
+        with alive, contextlib.closing(transport):
+            process = await _start([*argv, *command(descriptors.inherited[0])], descriptors.inherited)
             descriptors.close()
-            run = _Run(process, reader, Ended(None, Capture(output_limit), Capture(output_limit)))
+            run = _Run(process, reader, alive, Ended(None, Capture(output_limit), Capture(output_limit)))
             try:
                 await run.attend(stdin, timeout_s, watch, interval_s)
             finally:
                 await finish(run.bury())
-        finally:
-            transport.close()
     return run.ended
 
 
 class _Run:
     """One bwrap process and what is known about it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, status: asyncio.StreamReader, ended: Ended) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, status: asyncio.StreamReader, alive: socket.socket, ended: Ended
+    ) -> None:
         self._process = process
         self._status = status
+        self._alive = alive
         self._init: int | None = None  # pidfd of the sandbox's first process
         self.ended = ended
 
@@ -90,7 +98,8 @@ class _Run:
         ]
         ending = asyncio.gather(*streams, self._process.wait())
         try:
-            check = await self._begin(watch)
+            pid = await self._learn_init()
+            check = watch(pid) if pid is not None else None
             while not ending.done():
                 left = started + timeout_s - time.monotonic()
                 if left <= 0:
@@ -116,24 +125,29 @@ class _Run:
 
     async def bury(self) -> None:
         """Kill what is left and wait until it is gone: only then may the workspace be read."""
+        self._alive.close()
+        if self._init is None:
+            await self._learn_init()  # we were cancelled before bwrap told; it does, or it ends
         self._kill()
-        await self._process.wait()
-        if self._init is not None:
-            deadline = time.monotonic() + _DEATH_S
-            while not _has_ended(self._init):
-                if time.monotonic() > deadline:
-                    raise SandboxError("A sandboxed process cannot be killed.", hint="Look for stuck disks or mounts.")
-                await asyncio.sleep(0.001)
-            os.close(self._init)
-            self._init = None
+        try:
+            async with asyncio.timeout(_DEATH_S):
+                await self._process.wait()
+                if self._init is not None:
+                    await _death(self._init)
+        except TimeoutError as error:
+            raise SandboxError("A sandboxed process cannot be killed.", hint="Look for stuck disks.") from error
+        finally:
+            if self._init is not None:
+                os.close(self._init)
 
     def _kill(self) -> None:
+        """Kill the sandbox's first process, and with it all others; bwrap itself ends when it has gone.
+
+        Killing bwrap instead could leave its half in the sandbox waiting for the other.
+        """
         if self._init is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
 
     async def _write(self, data: bytes) -> None:
         pipe = self._process.stdin
@@ -143,15 +157,14 @@ class _Run:
                 await pipe.drain()
             pipe.close()
 
-    async def _begin(self, watch: Callable[[int], Callable[[], str]]) -> Callable[[], str] | None:
-        """Learn the sandbox's first process, which bwrap tells as soon as it has made it; None if it never did."""
+    async def _learn_init(self) -> int | None:
+        """The host pid of the sandbox's first process, which bwrap tells once it has made it; None: it never did."""
         line = await self._status.readline()
-        pid = json.loads(line)["child-pid"] if line else None
-        if pid is None:
-            return None
-        with contextlib.suppress(ProcessLookupError):
-            self._init = os.pidfd_open(pid)
-        return watch(pid)
+        pid: int | None = json.loads(line)["child-pid"] if line else None
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._init = os.pidfd_open(pid)
+        return pid
 
     async def _exit_code(self) -> int | None:
         rest = await self._status.read()
@@ -187,11 +200,15 @@ async def _drain(stream: asyncio.StreamReader | None, capture: Capture) -> None:
         capture.feed(piece)
 
 
-def _has_ended(pidfd: int) -> bool:
-    """Whether the process is dead. The first process of a pid namespace dies after all others in it."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+async def _death(pidfd: int) -> None:
+    """Wait for a process to end. The first one of a pid namespace ends after all others in it."""
+    dead = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pidfd, dead.set)
+    try:
+        await dead.wait()
+    finally:
+        loop.remove_reader(pidfd)
 
 
 async def _stream(fd: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:

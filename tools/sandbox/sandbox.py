@@ -101,7 +101,7 @@ class BwrapSandbox:
         return await run_bwrap(
             self._bwrap,
             bwrap.arguments(layout, self._interpreter, settings),
-            bwrap.command(argv, self._interpreter, settings, read_only=read_only, timeout_s=limit_s),
+            lambda host: bwrap.command(argv, self._interpreter, settings, host, read_only=read_only, timeout_s=limit_s),
             seccomp=self._seccomp,
             stdin=stdin,
             output_limit=settings.output_kb << 10,
