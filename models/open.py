@@ -8,6 +8,7 @@ from pathlib import Path
 from openhearth.config import Settings
 from openhearth.errors import ModelUnavailableError
 from openhearth.models.base import Model, ProgressCallback
+from openhearth.models.catalog import find_entry
 from openhearth.models.pulled import find_store
 from openhearth.models.reference import resolve_reference
 
@@ -28,6 +29,10 @@ async def open_model(reference: str, settings: Settings, *, progress: ProgressCa
         from openhearth.models.backends.remote import RemoteModel
 
         return await RemoteModel.open(resolved.value, settings)
+    if resolved.kind == "catalog" and find_entry(resolved.name).kind == "embedding":
+        raise ModelUnavailableError(
+            f"{reference} embeds texts; it cannot answer.", hint="`hearth models list` shows which models chat."
+        )
     store = await asyncio.to_thread(_store, reference, settings, progress)
     from openhearth.models.backends.local import LocalModel
 
