@@ -21,29 +21,34 @@ from openhearth.models.layers.attention import attend, causal_mask
 from openhearth.models.layers.embedding import Embedding
 from openhearth.models.layers.linear import Linear, LinearKind, build_linear
 from openhearth.models.layers.norm import RMSNorm
-from openhearth.models.layers.rope import rotate_, rotations
+from openhearth.models.layers.rope import rotate_, rotations, spread
 from openhearth.models.loading.config import DecoderConfig
 
 
 class Cache(Protocol):
-    """Keys and values of one sequence: per layer [2, kv_heads, capacity, head_dim], of which `length` are filled."""
+    """Keys and values of one sequence, of which `length` are filled."""
 
     length: int
 
-    @property
-    def layers(self) -> Sequence[Tensor]: ...
-
-    def reserve(self, length: int) -> None:
-        """Make the capacity at least `length`; the layers may be new tensors afterwards."""
+    def views(self, end: int) -> Sequence[LayerCache]:
+        """Make room for `end` tokens and show each layer the cache as it needs it for the rows from `length` on."""
         ...
 
 
 @dataclass(slots=True, frozen=True)
-class Position:
-    """Where a step's rows stand in their sequence: [start, end), with what all layers need of that."""
+class LayerCache:
+    """One layer's part of a cache: where new rows go, [rows, 2, kv_heads, head_dim], and what they see when they are
+    there, each [1, kv_heads, end, head_dim]."""
 
-    start: int
-    end: int
+    new: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a step's rows stand in their sequence, as all layers need it: see `spread` and `causal_mask`."""
+
     rotation: Tensor
     mask: Tensor | None
 
@@ -51,22 +56,21 @@ class Position:
 class Layer:
     """One block. `linears` are those of `LAYER_LINEARS`, by name."""
 
-    __slots__ = ("attention_norm", "down", "heads", "inner", "kv_heads", "mlp_norm", "o", "qkv", "up_gate")
+    __slots__ = ("_widths", "attention_norm", "down", "inner", "mlp_norm", "o", "qkv", "up_gate")
 
     def __init__(self, config: DecoderConfig, norms: Mapping[str, RMSNorm], linears: Mapping[str, Linear]) -> None:
-        self.heads, self.kv_heads, self.inner = config.heads, config.kv_heads, config.intermediate_size
+        self.inner = config.intermediate_size
+        self._widths = (config.heads * config.head_dim, 2 * config.kv_heads * config.head_dim)
         self.attention_norm, self.mlp_norm = norms["attention_norm"], norms["mlp_norm"]
         self.qkv, self.o, self.up_gate, self.down = (linears[name] for name in LAYER_LINEARS)
 
-    def __call__(self, x: Tensor, cache: Tensor, at: Position) -> Tensor:
-        """Write keys and values of the rows `x` into `cache`, add the block's part to `x` in place, and return it."""
-        rows, heads, kv_heads = x.shape[0], self.heads, self.kv_heads
-        projected = self.qkv(*self.attention_norm(x)).view(rows, heads + 2 * kv_heads, -1)
-        rotate_(projected, at.rotation, heads + kv_heads)
-        keys_values = projected[:, heads:].view(rows, 2, kv_heads, -1)
-        cache[:, :, at.start : at.end].copy_(keys_values.permute(1, 2, 0, 3))
-        seen = cache[:, :, : at.end]
-        x.add_(self.o(attend(projected[:, :heads], seen[0], seen[1], at.mask)))
+    def __call__(self, x: Tensor, cache: LayerCache, place: Place) -> Tensor:
+        """Put keys and values of the rows `x` into `cache`, add the block's part to `x` in place, and return it."""
+        projected = self.qkv(*self.attention_norm(x))
+        rotate_(projected, place.rotation)
+        queries, keys_values = projected.split_with_sizes(self._widths, 1)
+        cache.new.copy_(keys_values.view(cache.new.shape))
+        x.add_(self.o(attend(queries, cache.keys, cache.values, place.mask)))
         up_gate = self.up_gate(*self.mlp_norm(x))
         # up * sigmoid(gate), then times gate: SwiGLU in two operations.
         return x.add_(self.down(F.glu(up_gate).mul_(up_gate[:, self.inner :])))
@@ -96,17 +100,21 @@ class Decoder:
 
         The rows must fit the context that the decoder was built for.
         """
-        rows, start = ids.shape[0], cache.length
-        end = start + rows
-        cache.reserve(end)
-        at = Position(start, end, self._rotations[start:end], causal_mask(start, rows, self.device))
+        start, end = cache.length, cache.length + ids.shape[0]
+        place = place_rows(self.config, self._rotations, start, end)
         x = self._embedding(ids)
-        for layer, layer_cache in zip(self._layers, cache.layers, strict=True):
-            x = layer(x, layer_cache, at)
+        for layer, layer_cache in zip(self._layers, cache.views(end), strict=True):
+            x = layer(x, layer_cache, place)
         cache.length = end
         if not every_row:
             x = x[-1:]
         return self._head(*self._norm(x))
+
+
+def place_rows(config: DecoderConfig, table: Tensor, start: int, end: int) -> Place:
+    """The place [start, end); `table` holds the `rotations` of all positions."""
+    rotation = spread(table[start:end], config.heads + config.kv_heads, config.kv_heads)
+    return Place(rotation, causal_mask(start, end - start, table.device))
 
 
 def build_layer(

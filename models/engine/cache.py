@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
+from openhearth.models.architectures.decoder import LayerCache
 from openhearth.models.loading.config import DecoderConfig
 
 _CHUNK = 512
@@ -14,7 +14,7 @@ _CHUNK = 512
 
 
 class SequenceCache:
-    """Keys and values of one token sequence, float32 [2, kv_heads, capacity, head_dim] a layer.
+    """Keys and values of one token sequence, float32 [layers, 2, kv_heads, capacity, head_dim].
 
     `tokens[:length]` are the ids whose keys and values are filled in.
     """
@@ -26,22 +26,14 @@ class SequenceCache:
         self.used = 0
         self.busy = False
         self._context = context
-        empty = torch.empty(2, config.kv_heads, 0, config.head_dim, device=device)
-        self.layers: list[Tensor] = [empty] * config.layers
+        self._data = torch.empty(config.layers, 2, config.kv_heads, 0, config.head_dim, device=device)
 
-    @property
-    def capacity(self) -> int:
-        return self.layers[0].shape[2]
-
-    def reserve(self, length: int) -> None:
-        """Make room for `length` tokens in all, a layer at a time so that only one layer exists twice."""
-        if length <= self.capacity:
-            return
-        capacity = max(min(-(-length // _CHUNK) * _CHUNK, self._context), length)
-        for index, old in enumerate(self.layers):
-            new = old.new_empty(2, old.shape[1], capacity, old.shape[3])
-            new[:, :, : self.length] = old[:, :, : self.length]
-            self.layers[index] = new
+    def views(self, end: int) -> Sequence[LayerCache]:
+        """See `architectures.decoder.Cache`."""
+        self._reserve(end)
+        new = self._data[:, :, :, self.length : end].permute(0, 3, 1, 2, 4).unbind(0)
+        seen = self._data[:, :, None, :, :end]
+        return [LayerCache(*parts) for parts in zip(new, seen[:, 0].unbind(0), seen[:, 1].unbind(0), strict=True)]
 
     def truncate(self, length: int) -> None:
         """Forget what stands behind the first `length` tokens."""
@@ -51,9 +43,8 @@ class SequenceCache:
     def copy_prefix(self, other: SequenceCache, length: int) -> None:
         """Become the first `length` tokens of `other`."""
         self.length = 0
-        self.reserve(length)
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine[:, :, :length] = theirs[:, :, :length]
+        self._reserve(length)
+        self._data[:, :, :, :length] = other._data[:, :, :, :length]
         self.length = length
         self.tokens = other.tokens[:length]
 
@@ -64,6 +55,15 @@ class SequenceCache:
             if self.tokens[index] != prompt[index]:
                 return index
         return limit
+
+    def _reserve(self, length: int) -> None:
+        layers, two, heads, capacity, dim = self._data.shape
+        if length <= capacity:
+            return
+        capacity = max(min(-(-length // _CHUNK) * _CHUNK, self._context), length)
+        grown = self._data.new_empty(layers, two, heads, capacity, dim)
+        grown[:, :, :, : self.length] = self._data[:, :, :, : self.length]
+        self._data = grown
 
 
 class CachePool:

@@ -17,17 +17,18 @@ def causal_mask(start: int, rows: int, device: torch.device) -> Tensor | None:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of queries [rows, heads, dim] over keys and values [kv_heads, length, dim]; gives [rows, heads * dim].
+    """Attention of queries [rows, heads * dim] over keys and values [1, kv_heads, length, dim]; shaped like queries.
 
     Query head h belongs to key head h // (heads / kv_heads). Without a mask and with several rows, length equals rows.
     """
-    rows, heads, dim = queries.shape
-    keys, values = keys[None], values[None]
+    rows, width = queries.shape
+    _, kv_heads, _, dim = keys.shape
     if rows == 1:
         # The queries of a group stand side by side like rows that see the same keys: no key is read twice.
-        grouped = queries.view(1, keys.shape[1], heads // keys.shape[1], dim)
-        return F.scaled_dot_product_attention(grouped, keys, values).reshape(1, heads * dim)
+        grouped = queries.view(1, kv_heads, -1, dim)
+        return F.scaled_dot_product_attention(grouped, keys, values).reshape(1, width)
+    heads = queries.view(1, rows, -1, dim).transpose(1, 2)
     result = F.scaled_dot_product_attention(
-        queries.transpose(0, 1)[None], keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+        heads, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
     )
-    return result[0].transpose(0, 1).reshape(rows, heads * dim)
+    return result.transpose(1, 2).reshape(rows, width)

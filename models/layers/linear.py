@@ -77,7 +77,7 @@ class Int8Linear:
     def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
         if x.shape[0] == 1:
             return _finish(_linear_dynamic(x, self.packed), row_scale, self.bias)
-        largest = torch.linalg.vector_norm(x, torch.inf, -1, True).clamp_min_(_SMALLEST)
+        largest = _largest(x)
         y = _linear_dynamic(x / largest, self.packed)
         return _finish(y, largest if row_scale is None else largest * row_scale, self.bias)
 
@@ -89,29 +89,47 @@ class WideInt8Linear:
     times finer. Both are multiplied in one call, so that the weights are read once: at a single row, where memory is
     what counts, the second half is free. Two extra input channels of weight zero carry the ends of the 8-bit range,
     which pins FBGEMM's on-the-fly scale to exactly 1, so that whole steps are kept exactly.
+
+    Calls must not overlap: a single row is split in a buffer that is kept.
     """
 
-    __slots__ = ("bias", "inputs", "packed", "padded")
+    __slots__ = ("_row", "_row_rest", "_row_whole", "bias", "inputs", "packed")
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
         self.inputs = weight.shape[1]
-        self.padded = self.inputs + 2
         self.packed = _pack(F.pad(weight, (0, 2)), scale)
         self.bias = bias
+        self._row, self._row_whole, self._row_rest = self._halves(1)
 
     def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
         rows = x.shape[0]
-        step = torch.linalg.vector_norm(x, torch.inf, -1, True).clamp_min_(_SMALLEST).div_(127.0)
-        halves = x.new_empty(2, rows, self.padded)
-        halves[:, :, self.inputs] = -128.0
-        halves[:, :, self.inputs + 1] = 127.0
-        whole, rest = halves[0, :, : self.inputs], halves[1, :, : self.inputs]
-        torch.div(x, step, out=rest)
+        step: float | Tensor
+        if rows == 1:
+            step = max(x.abs().max().item() / 127.0, _SMALLEST)
+            y = self._multiply(x, 1.0 / step, self._row, self._row_whole, self._row_rest)
+        else:
+            step = _largest(x).div_(127.0)
+            y = self._multiply(x, 1.0 / step, *self._halves(rows))
+        return _finish(y, step if row_scale is None else step * row_scale, self.bias)
+
+    def _multiply(self, x: Tensor, scale: float | Tensor, both: Tensor, whole: Tensor, rest: Tensor) -> Tensor:
+        """`x * scale` times the weight; `whole` and `rest` are the parts of `both` that hold the input channels."""
+        torch.mul(x, scale, out=rest)
         torch.round(rest, out=whole)
         rest.sub_(whole).mul_(_WIDE_STEPS)
-        y = _linear_dynamic(halves.view(2 * rows, self.padded), self.packed)
-        y = torch.add(y[:rows], y[rows:], alpha=1 / _WIDE_STEPS)
-        return _finish(y, step if row_scale is None else step * row_scale, self.bias)
+        first, second = _linear_dynamic(both, self.packed).chunk(2)
+        return first.add_(second, alpha=1 / _WIDE_STEPS)
+
+    def _halves(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        both = torch.empty(2 * rows, self.inputs + 2)
+        both[:, self.inputs] = -128.0
+        both[:, self.inputs + 1] = 127.0
+        return both, both[:rows, : self.inputs], both[rows:, : self.inputs]
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest absolute value of each row, [rows, 1]. The infinity norm says the same, ten times slower."""
+    return x.abs().amax(-1, True).clamp_min_(_SMALLEST)
 
 
 def _finish(y: Tensor, row_scale: RowScale, bias: Tensor | None) -> Tensor:

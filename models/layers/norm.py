@@ -25,7 +25,7 @@ class RMSNorm:
     def __call__(self, x: Tensor) -> tuple[Tensor, RowScale]:
         """`x` is float32 [rows, size]."""
         if x.shape[0] == 1 and x.device.type == "cpu":
-            row = x[0]
+            row = x.view(-1)
             return x * self.weight, float((row.dot(row).item() / self.size + self.eps) ** -0.5)
         length = torch.linalg.vector_norm(x, 2, -1, True)
         return x * self.weight, length.square_().div_(self.size).add_(self.eps).rsqrt_()

@@ -36,10 +36,17 @@ def rotations(
     return torch.polar(torch.full_like(angles, magnitude), angles)[:, None, :].to(device)
 
 
-def rotate_(heads: Tensor, rotation: Tensor, count: int) -> Tensor:
-    """Rotate the first `count` of the float32 heads [rows, heads, dim] in place; `rotation` is [rows, 1, dim / 2]."""
-    heads.view(torch.complex64)[:, :count].mul_(rotation)
-    return heads
+def spread(rotation: Tensor, rotated: int, plain: int) -> Tensor:
+    """Rotations [rows, 1, head_dim / 2] for whole rows of `rotated` heads and `plain` ones that stay as they are."""
+    rows, _, half = rotation.shape
+    whole = torch.ones(rows, rotated + plain, half, dtype=rotation.dtype, device=rotation.device)
+    whole[:, :rotated] = rotation
+    return whole.view(rows, -1)
+
+
+def rotate_(heads: Tensor, rotation: Tensor) -> None:
+    """Rotate float32 rows of heads [rows, heads * head_dim] in place; `rotation` is what `spread` gives."""
+    heads.view(torch.complex64).mul_(rotation)
 
 
 def _frequencies(head_dim: int, theta: float, scaling: Mapping[str, Any]) -> tuple[Tensor, float]:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from openhearth.errors import CancelledError, DiskFullError
-from openhearth.models.architectures.decoder import Position, build_layer
+from openhearth.models.architectures.decoder import LayerCache, build_layer, place_rows
 from openhearth.models.architectures.layout import LAYER_LINEARS, layer_prefix, layer_tensors
 from openhearth.models.base import ProgressCallback
 from openhearth.models.layers.linear import Linear, LinearKind, RowScale
@@ -186,9 +186,10 @@ class _Calibration:
     def __init__(self, config: DecoderConfig, hidden: Tensor) -> None:
         rows = hidden.shape[0]
         self._config, self._hidden = config, hidden
-        rotation = rotations(config.head_dim, config.rope_theta, config.rope_scaling, rows, _CPU)
-        self._position = Position(0, rows, rotation, None)
-        self._cache = torch.empty(2, config.kv_heads, rows, config.head_dim)
+        table = rotations(config.head_dim, config.rope_theta, config.rope_scaling, rows, _CPU)
+        self._place = place_rows(config, table, 0, rows)
+        cache = torch.empty(2, 1, config.kv_heads, rows, config.head_dim)
+        self._cache = LayerCache(cache[:, 0].permute(2, 0, 1, 3), cache[0], cache[1])
 
     def smooth(self, tensors: dict[str, Tensor]) -> None:
         """Run one layer and fold smoothing factors into its tensors, in place; their product stays the same."""
@@ -197,7 +198,7 @@ class _Calibration:
         observed = {name: _Observed(getattr(layer, name)) for name in LAYER_LINEARS}
         for name, linear in observed.items():
             setattr(layer, name, linear)
-        self._hidden = layer(self._hidden, self._cache, self._position)
+        self._hidden = layer(self._hidden, self._cache, self._place)
         largest = {name: linear.largest for name, linear in observed.items()}
 
         for name, norm in (("qkv", "attention_norm"), ("up_gate", "mlp_norm")):
