@@ -76,11 +76,12 @@ def _aliases(language: str) -> Sequence[str]:
     return next((names for names in _ALIASES.values() if language in names), ())
 
 
-def begins_call(text: str, start: int, names: Iterable[str]) -> Verdict:
+def begins_call(text: str, start: int, names: Iterable[str], *, first: bool = False) -> Verdict:
     """Judge the JSON object, or the array of objects, at `text[start]`.
 
     A call begins with its `name` and then `arguments` (or `parameters`), or the other way round. An object whose
     name is no tool's is a call too when arguments follow: the model meant to call, and should hear that it misnamed.
+    With `first`, nothing was said before the object: then its `name` alone makes a call likely.
     """
     known = frozenset(names)
     position = start
@@ -88,10 +89,10 @@ def begins_call(text: str, start: int, names: Iterable[str]) -> Verdict:
         position = _skip_space(text, position + 1)
         if position < len(text) and text[position] != "{":
             return Verdict.NO
-    return _begins_object(text, position, known)
+    return _begins_object(text, position, known, first)
 
 
-def _begins_object(text: str, position: int, names: frozenset[str]) -> Verdict:
+def _begins_object(text: str, position: int, names: frozenset[str], first: bool) -> Verdict:
     key, position = _key(text, position, "{", ("name", "arguments"))
     if isinstance(key, Verdict):
         return key
@@ -103,7 +104,7 @@ def _begins_object(text: str, position: int, names: frozenset[str]) -> Verdict:
     position = _skip_space(text, position) + 1
     end = text.find('"', position)
     if end < 0:
-        return _unfinished_name(text[position:], names)
+        return _unfinished_name(text[position:], names, first)
     name = text[position:end]
     known = name in names
     if not known and not _UNKNOWN_NAME.fullmatch(name):
@@ -116,10 +117,10 @@ def _begins_object(text: str, position: int, names: frozenset[str]) -> Verdict:
     return Verdict.LIKELY if known and verdict is Verdict.MORE else verdict
 
 
-def _unfinished_name(value: str, names: frozenset[str]) -> Verdict:
+def _unfinished_name(value: str, names: frozenset[str], first: bool) -> Verdict:
     near = [name for name in names if name.startswith(value)]
     if near:
-        return Verdict.LIKELY if len(value) >= _SURE_LETTERS else Verdict.MORE
+        return Verdict.LIKELY if first or len(value) >= _SURE_LETTERS else Verdict.MORE
     return Verdict.MORE if _UNKNOWN_NAME.fullmatch(value) else Verdict.NO
 
 

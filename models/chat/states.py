@@ -91,12 +91,14 @@ class InText(_Plain):
         fence = open_fence(stream.buffer, start)
         if not isinstance(fence, Fence):
             return Verdict.MORE if fence else Verdict.NO
-        if (tool := stream.vocabulary.languages.get(fence.language)) is not None:
-            return InCode(fence, tool, self._release(stream, start) + len(fence.header))
-        if fence.language in JSON_FENCES:
+        tool = stream.vocabulary.languages.get(fence.language)
+        if tool is not None or fence.language in JSON_FENCES:
+            # Models also put a call in JSON into a block of code.
             verdict = self._judge_fenced_json(stream, start, fence)
             if verdict is not Verdict.NO and not (verdict is Verdict.MORE and stream.final):
                 return verdict
+        if tool is not None:
+            return InCode(fence, tool, self._release(stream, start) + len(fence.header))
         stream.take_text(start + len(fence.header))
         return InBlock(fence)
 
@@ -111,7 +113,8 @@ class InText(_Plain):
         return self._judge_json(stream, start, body, fence) if rest[0] in "[{" else Verdict.NO
 
     def _judge_json(self, stream: Stream, start: int, body: int, fence: Fence | None) -> State | Verdict:
-        verdict = begins_call(stream.buffer, body, stream.vocabulary.names)
+        first = stream.silent and not stream.buffer[:start].strip()
+        verdict = begins_call(stream.buffer, body, stream.vocabulary.names, first=first)
         if verdict is Verdict.YES:
             return InJson("fence" if fence else "bare", self._release(stream, start) + body - start, fence)
         if verdict is Verdict.LIKELY:

@@ -44,12 +44,14 @@ class Stream:
     """The character before the buffer."""
     calls: int = 0
     after_call: bool = False
+    silent: bool = True
+    """Nothing has been said yet, and no call made."""
     events: list[ParseEvent] = field(default_factory=list)
 
     def take_text(self, count: int) -> None:
         if text := self._take(count):
             self.events.append(Text(text))
-            self.after_call = False
+            self.after_call = self.silent = False
 
     def take_syntax(self, count: int) -> None:
         if text := self._take(count):
@@ -63,6 +65,7 @@ class Stream:
             self.calls += 1
             source = ""
         self.line_start = self.after_call = True
+        self.silent = False
 
     def show(self, name: str, text: str, *, ahead: int = 0) -> None:
         """Let the call's source be seen while it grows; `ahead` counts calls of the same source before it."""

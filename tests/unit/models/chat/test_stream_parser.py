@@ -77,6 +77,8 @@ CALL = ("lookup", {"city": "Rome"})
         ('<tool_call>{"type": "function", "function": ' + ROME + "}</tool_call>", "", [CALL]),
         ('<tool_call>{"name": "lookup", "arguments": {"city": "</tool_call>"}}</tool_call>', "",
          [("lookup", {"city": "</tool_call>"})]),
+        (f"```python\n{ROME}\n```", "", [CALL]),
+        ("```python\n[1, 2]\n```", "", [("python", {"code": "[1, 2]"})]),
         # mended
         ('<tool_call>{"name": "lookup", "arguments": {"city": "Rome"}</tool_call>', "", [CALL]),
         ('```json\n{"name": "lookup", "arguments": {"city": "Rome"}\n```', "", [CALL]),
@@ -186,7 +188,9 @@ def test_the_region_tells_where_a_call_is_written() -> None:
     assert region("a < b") is None
     assert region("text\n<tool_call>\n") == ("marker", "<tool_call>", True)
     assert region('<tool_call>\n{"na') == ("marker", '<tool_call>{"na', True)
-    assert region('```json\n{"name": "lo') is None
+    assert region('{"name": "') == ("json", '{"name": "', False)
+    assert region('```json\n{"name": "lo') == ("json", '{"name": "lo', False)
+    assert region('So:\n```json\n{"name": "lo') is None
     assert region('```json\n{"name": "loo') == ("json", '{"name": "loo', False)
     assert region('```json\n{"name": "Lou') is None
     assert region('So: {"name": "lookup", "arguments": {') == ("json", '{"name": "lookup", "arguments": {', True)
