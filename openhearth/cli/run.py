@@ -29,7 +29,7 @@ _LIMITS = "Limits"
 
 
 def run(
-    task: Annotated[str, typer.Argument(help="What to do, in words. `-` reads it from stdin.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What to do, in words. `-` reads it from stdin.")],
     workspace: WorkspaceOption = Path(),
     model: ModelOption = None,
     approve: ApproveOption = None,
