@@ -14,8 +14,13 @@ MIN_REPLY_TOKENS = 32
 _INTERRUPTED = "No result: the run was interrupted before this call had an outcome."
 
 
-def conversation(path: Sequence[Message]) -> tuple[Message, ...]:
-    """The latest system message, then everything else; a call without a result gets one that says so."""
+def conversation(path: Sequence[Message], *, reminder: str = "") -> tuple[Message, ...]:
+    """The latest system message, then everything else; a call without a result gets one that says so.
+
+    `reminder` stands below each of the user's messages: the same words every time, so that turns keep the cache.
+    """
+    if reminder:
+        path = [_reminded(message, reminder) for message in path]
     system = [message for message in path if message.role == "system"][-1:]
     return (*system, *_with_results(message for message in path if message.role != "system"))
 
@@ -71,6 +76,12 @@ async def _by_segment(model: Model, request: ModelRequest, total: int) -> list[t
         ("conversation", await without(messages=emptied({"user", "assistant"}))),
         ("tool results", await without(messages=emptied({"tool"}))),
     ]
+
+
+def _reminded(message: Message, reminder: str) -> Message:
+    if message.role != "user" or message.name:
+        return message
+    return message.model_copy(update={"content": f"{message.content}\n\n{reminder}"})
 
 
 def _with_results(messages: Iterable[Message]) -> Iterable[Message]:

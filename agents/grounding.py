@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
+from openhearth.agents.prompt import is_from_runtime
 from openhearth.types import Message
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
@@ -38,8 +39,9 @@ def ungrounded(answer: str, path: Sequence[Message]) -> list[str]:
 
 
 def _values(message: Message) -> Iterable[float]:
-    """Assistant messages say nothing new: what they name must have come from somewhere else."""
-    return () if message.role == "assistant" else map(_value, _written(message.content))
+    """What the model wrote, and what the runtime quoted of it, is no source."""
+    quoted = message.role == "assistant" or is_from_runtime(message)
+    return () if quoted else map(_value, _written(message.content))
 
 
 def _written(text: str) -> list[str]:
@@ -52,7 +54,8 @@ def _value(written: str) -> float:
 
 def _is_known(plain: str, known: Sequence[float]) -> bool:
     """Whether a known value, or a hundred times one, rounds to this figure."""
-    value, half = float(plain), 0.5 * 10.0 ** -len(plain.partition(".")[2]) * (1 + 1e-9)
+    value = float(plain)
+    half = 0.5 * 10.0 ** -len(plain.partition(".")[2]) * (1 + 1e-9) + value * 1e-12
     return any(_holds_between(known, (value - half) / scale, (value + half) / scale) for scale in (1.0, 100.0))
 
 

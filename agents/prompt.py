@@ -9,35 +9,66 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from openhearth.agents.spec import AgentSpec
-from openhearth.types import ToolSpec
+from openhearth.types import Message, ToolSpec
 
-DEFAULT_INSTRUCTIONS = "You are a careful assistant that gets things done."
+DEFAULT_INSTRUCTIONS = "You are a careful assistant that works on the files of a workspace."
 
 _TOOLS = (
     "Use the tools to find out what you do not know; never guess what a file holds or what a computation gives."
     " When a tool reports an error, read it, correct the call, and try again."
-    " When you have what you need, answer in plain words and name the figures that were asked for."
+    " When you have what you need, answer in one or two plain sentences, with the exact figures from the results."
 )
 
-_CODE = (
-    "Write {languages} as a fenced code block marked with the language; it runs and you get back what it prints."
-    " Write a whole program each time."
-)
+_DATA = "Data files in the workspace:"
 
-_LANGUAGE_NAMES = {"python": "Python", "sh": "shell commands", "sql": "SQL"}
+_RUNTIME = "openhearth"
 
 
-def system_prompt(spec: AgentSpec, tools: Sequence[ToolSpec], workspace: str) -> str:
-    """`workspace` describes the files, or is empty."""
+def system_prompt(spec: AgentSpec, tools: Sequence[ToolSpec], data: str) -> str:
+    """`data` describes the workspace's data files, or is empty."""
     parts = [spec.instructions.strip() or DEFAULT_INSTRUCTIONS]
     if tools:
         parts.append(_TOOLS)
-    languages = [_LANGUAGE_NAMES.get(tool.language, tool.language) for tool in tools if tool.language]
-    if languages:
-        parts.append(_CODE.format(languages=" or ".join(languages)))
-    if tools and workspace:
-        parts.append(f"The workspace holds:\n{workspace}")
+    if tools and data:
+        parts.append(f"{_DATA}\n{data}")
     return "\n\n".join(parts)
+
+
+def shows_data(path: Sequence[Message]) -> bool:
+    """Whether the conversation's latest system prompt describes data files."""
+    latest = next((message for message in reversed(path) if message.role == "system"), None)
+    return latest is not None and f"\n\n{_DATA}\n" in latest.content
+
+
+def from_runtime(text: str) -> Message:
+    """What the model is told by the runtime rather than by the user; such messages carry a name."""
+    return Message(role="user", name=_RUNTIME, content=text)
+
+
+def is_from_runtime(message: Message) -> bool:
+    return message.role == "user" and message.name == _RUNTIME
+
+
+def data_reminder(tools: Sequence[ToolSpec]) -> str:
+    """Stands below the user's messages where data is described: a small model follows what it read last."""
+    return (
+        f"(To answer from the data files, reply with {_blocks(tools)}, and nothing else."
+        " Sort the result so that the answer is its first row.)"
+    )
+
+
+def uncomputed(figures: Sequence[str], tools: Sequence[ToolSpec]) -> str:
+    """Sends an answer back whose figures stand in no result."""
+    named = ", ".join(figures)
+    return f"[Nothing has computed {named}. Reply with {_blocks(tools)} that computes it from the data files.]"
+
+
+def _blocks(tools: Sequence[ToolSpec]) -> str:
+    languages = {tool.language for tool in tools}
+    if {"sql", "python"} <= languages:
+        return "one ```sql block, or one ```python block where SQL is not enough"
+    only = next((language for language in ("sql", "python", "sh") if language in languages), "python")
+    return f"one ```{only} block"
 
 
 def last_round(reason: str) -> str:

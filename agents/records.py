@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from openhearth.agents import prompt
 from openhearth.errors import RunBusyError
 from openhearth.events import Event
 from openhearth.storage import approvals, events, leases, messages, runs, threads
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One message of a thread's current branch, without system prompts."""
+    """One message of a thread's current branch, without system prompts and without what the runtime told the model."""
 
     id: str
     run_id: str | None
@@ -53,7 +54,7 @@ class Records:
             return [
                 HistoryEntry(row.id, row.run_id, row.created_at, messages.to_message(row))
                 for row in rows
-                if row.role != "system"
+                if row.role != "system" and not prompt.is_from_runtime(messages.to_message(row))
             ]
 
         return await self._read(query)

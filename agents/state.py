@@ -47,7 +47,8 @@ class LoopState(TypedDict, total=False):
 
     `head` is the run's last message, `reply` the assistant message whose calls are being worked on, `next_call` the
     index of the first one without a result. `recent` remembers fingerprints of the latest calls, `withhold` says why
-    the next round gets no tools, `phase` is what the next model round is for. `step` counts executed nodes.
+    the next round gets no tools, `phase` is what the next model round is for,
+    `sent_back` how many answers were sent back. `step` counts executed nodes.
     """
 
     head: str
@@ -56,6 +57,7 @@ class LoopState(TypedDict, total=False):
     calls: int
     step: int
     phase: str
+    sent_back: int
     withhold: str
     recent: list[str]
     spent: dict[str, Any]
@@ -63,4 +65,13 @@ class LoopState(TypedDict, total=False):
 
 def first_state() -> LoopState:
     """Where every run starts."""
-    return {"calls": 0, "next_call": 0, "step": 0, "phase": "work", "withhold": "", "recent": [], "spent": {}}
+    return {
+        "calls": 0,
+        "next_call": 0,
+        "step": 0,
+        "phase": "work",
+        "sent_back": 0,
+        "withhold": "",
+        "recent": [],
+        "spent": {},
+    }

@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 
 from openhearth.agents import budget, context, prompt
 from openhearth.agents.execution import Draft, Execution
+from openhearth.agents.grounding import ungrounded
 from openhearth.agents.scope import closing
 from openhearth.agents.state import LoopState
 from openhearth.errors import ModelError, RunError
@@ -17,6 +18,9 @@ from openhearth.storage import runs, steps
 from openhearth.storage.ids import new_id
 from openhearth.storage.store import Session
 from openhearth.types import Message, ModelRequest, Reply, TextPiece, Usage
+
+MOST_SENT_BACK = 2
+"""How often a run's answers are sent back; a model that insists then has its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
     run.spent, run.draft.usage = spent, Usage()
     _check(run, reply, message, planned)
     run.draft = Draft()
-    phase, follow_up = _what_next(run, reply, message, planned, cut_call=cut_call)
-    new = [message, *follow_up]
+    phase, follow_up = _what_next(run, state, path, reply, message, planned, cut_call=cut_call)
+    new = [message, *(prompt.from_runtime(text) for text in follow_up)]
     head, ids = state["head"], [new_id("msg") for _ in new]
     writes = [run.message(each, parent, id_) for each, parent, id_ in zip(new, [head, *ids], ids, strict=False)]
 
@@ -62,7 +66,8 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
         context_used=reply.usage.total_tokens,
         context_length=run.model.info.context_length,
     )
-    run.journal.stage(write, finished, *_notices(run, reply, message, planned))
+    sent_back = bool(follow_up) and phase == "check"
+    run.journal.stage(write, finished, *_notices(run, reply, message, planned, sent_back=sent_back))
     return {
         "head": ids[-1],
         "reply": ids[0],
@@ -70,6 +75,7 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
         "next_call": 0,
         "step": step,
         "phase": phase,
+        "sent_back": state["sent_back"] + sent_back,
         "spent": spent.model_dump(mode="json"),
     }
 
@@ -78,7 +84,7 @@ async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
     limits, specs = run.spec.limits, run.tools.all.specs()
     schema = run.spec.output_schema
     request = ModelRequest(
-        messages=context.conversation(path),
+        messages=context.conversation(path, reminder=prompt.data_reminder(specs) if prompt.shows_data(path) else ""),
         tools=specs,
         tool_choice="auto" if specs else "none",
         cache_key=run.thread_id,
@@ -169,23 +175,39 @@ def _check(run: Execution, reply: Reply, message: Message, planned: Round) -> No
         )
 
 
-def _notices(run: Execution, reply: Reply, message: Message, planned: Round) -> list[Notice]:
+def _notices(run: Execution, reply: Reply, message: Message, planned: Round, *, sent_back: bool) -> list[Notice]:
     texts = []
     if reply.finish == "length":
         texts.append(f"The reply was cut after {reply.usage.completion_tokens:,} tokens.")
     if len(reply.message.tool_calls) > len(message.tool_calls):
         texts.append("The model asked for a tool where none was on offer; the call was left out.")
+    if sent_back:
+        texts.append("The answer names figures that were not computed; it was sent back.")
     return [Notice(**run.ids, text=text) for text in texts]
 
 
 def _what_next(
-    run: Execution, reply: Reply, message: Message, planned: Round, *, cut_call: bool
-) -> tuple[str, list[Message]]:
-    """The next phase, and what the model is told for it: `work`, `answer` (once more, as JSON) or `done`."""
+    run: Execution,
+    state: LoopState,
+    path: list[Message],
+    reply: Reply,
+    message: Message,
+    planned: Round,
+    *,
+    cut_call: bool,
+) -> tuple[str, list[str]]:
+    """The next phase, and what the model is told for it.
+
+    `work`, `check` (an answer with figures from nowhere goes back), `answer` (once more, as JSON) or `done`.
+    """
     if message.tool_calls:
         return "work", []
     if cut_call and not planned.closing:
-        return "work", [Message(role="user", content=prompt.CUT_CALL.format(tokens=reply.usage.completion_tokens))]
+        return "work", [prompt.CUT_CALL.format(tokens=reply.usage.completion_tokens)]
+    if not planned.closing and not planned.answers_in_json and state["sent_back"] < MOST_SENT_BACK:
+        figures = ungrounded(message.content, path) if prompt.shows_data(path) else []
+        if figures:
+            return "check", [prompt.uncomputed(figures, run.tools.all.specs())]
     if run.spec.output_schema is not None and not planned.answers_in_json:
-        return "answer", [Message(role="user", content=prompt.JSON_ANSWER)]
+        return "answer", [prompt.JSON_ANSWER]
     return "done", []

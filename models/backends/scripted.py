@@ -151,7 +151,8 @@ class ScriptedModel:
         """Nothing is held."""
 
     def _choose(self, request: ModelRequest) -> ScriptedTurn:
-        users = [i for i, message in enumerate(request.messages) if message.role == "user"]
+        # A user message with a name was written by the runtime: it is no new task.
+        users = [i for i, message in enumerate(request.messages) if message.role == "user" and not message.name]
         last_user = users[-1] if users else -1
         task = request.messages[last_user].content if users else ""
         number = sum(message.role == "assistant" for message in request.messages[last_user + 1 :])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.stage import Stage, turn
 
+from openhearth.agents import prompt
 from openhearth.agents.channel import EventChannel
 from openhearth.agents.prompt import system_prompt
 from openhearth.agents.scope import CancelScope, OutOfTime
@@ -16,7 +17,7 @@ from openhearth.config import AgentSettings, load_settings
 from openhearth.errors import CancelledError, ConfigError, NotFoundError
 from openhearth.events import CallDelta, Event, Notice, TextDelta
 from openhearth.tools.builtin import BUILTIN_TOOLS
-from openhearth.types import ToolSpec
+from openhearth.types import Message, ToolSpec
 
 IDS = {"run_id": "run_1", "thread_id": "thr_1"}
 
@@ -120,8 +121,9 @@ def test_the_prompt_says_what_applies_and_no_more() -> None:
     full = system_prompt(spec, [spec_of_tool("python", "python"), spec_of_tool("sql", "sql")], "a.csv: day, amount")
     assert full.startswith("Be brief.")
     assert "a.csv: day, amount" in full
-    assert "Python" in full
-    assert "SQL" in full
+    path = [Message(role="system", content=full)]
+    assert prompt.shows_data(path)
+    assert not prompt.shows_data([Message(role="system", content=bare)])
     assert "workspace" not in system_prompt(spec, [spec_of_tool("look")], "")
 
 
