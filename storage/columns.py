@@ -13,13 +13,17 @@ from sqlalchemy.types import TypeDecorator
 __all__ = ["JSON", "CleanText", "String", "UtcDateTime", "dump_json", "utc_now"]
 
 
+# `json.dumps` would make one of these each time.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 def dump_json(value: Any) -> str:
     """Compact JSON that every database accepts: lone surrogates, which no UTF-8 text can hold, become `?`."""
-    return _clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return _clean(_ENCODER.encode(value))
 
 
 class UtcDateTime(TypeDecorator[datetime]):
