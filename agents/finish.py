@@ -10,7 +10,7 @@ from openhearth.agents.context import unanswered
 from openhearth.agents.execution import Execution
 from openhearth.errors import HearthError
 from openhearth.events import Event, RunFinished, ToolFinished
-from openhearth.storage import events, ledger, messages, runs
+from openhearth.storage import approvals, events, ledger, messages, runs
 from openhearth.storage.ids import new_id
 from openhearth.storage.store import Session
 from openhearth.types import ErrorInfo, Message, RunStatus, ToolCall, ToolOutput
@@ -62,6 +62,8 @@ def _write(session: Session, run: Execution, ending: Ending) -> list[Event]:
             _append(session, run, Message(role="assistant", content=run.draft.text))
         for call in unanswered(path):
             happened += _close_call(session, run, call, ending)
+        for question in approvals.pending(session, run.run_id):
+            approvals.decide(session, question.id, approved=False, reason="The run ended first.", by="openhearth")
     finished = _finished(run, ending, output)
     runs.update(
         session,

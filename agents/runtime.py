@@ -120,7 +120,7 @@ class Runtime(Records):
         ready = await self._ready(spec, tools, model)
 
         def create(session: Session, owner: str) -> tuple[RunRow, int]:
-            thread = threads.get(session, thread_id) if thread_id else threads.create(session, title=task)
+            thread = threads.get(session, thread_id) if thread_id else threads.create(session, title=_title(task))
             row = runs.create(session, thread.id, task, spec.model_dump(mode="json"), status="running")
             return row, runs.acquire(session, row.id, owner, LEASE_S)
 
@@ -253,6 +253,10 @@ class Runtime(Records):
         self._attached[run.run_id] = (run, driver)
         driver.add_done_callback(lambda _: self._attached.pop(run.run_id, None))
         return run, driver
+
+
+def _title(task: str) -> str:
+    return next((line for line in task.splitlines() if line.strip()), "")
 
 
 def _check_unfinished(row: RunRow) -> None:

@@ -135,6 +135,17 @@ async def test_cancel_before_the_first_token(stage: Stage) -> None:
     assert Played(events).finished.status == "cancelled"
 
 
+async def test_a_question_of_a_run_that_ended_is_no_longer_open(stage: Stage) -> None:
+    sleeper = Sleeper()
+    waiting = await stage.run("Sleep.", [turn("", ("sleep", {}))], sleeper.tool, approve="ask")
+    async for event in stage.runtime.resume(waiting.run_id, tools=stage.tools, model=stage.model):
+        stage.runtime.cancel(event.run_id)
+    assert isinstance(event, RunFinished)
+    assert event.status == "cancelled"
+    assert await stage.runtime.pending_approvals() == []
+    assert [text for role, text in await stage.history(event.thread_id) if role == "tool"]
+
+
 async def test_cancelling_what_does_not_run_does_nothing(stage: Stage) -> None:
     stage.runtime.cancel("run_nobody")
     played = await stage.run("Hello.", [turn("Hi.")])
