@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from openhearth.errors import ModelError
-from openhearth.models.chat.lenient_json import loads_lenient
+from openhearth.models.chat.lenient_json import UnreadableJsonError, loads_lenient
 from openhearth.types import ModelRequest, ToolSpec
 
 ARGUMENT_KEYS = ("arguments", "parameters")
@@ -159,7 +159,7 @@ def read_calls(source: str) -> list[tuple[str, dict[str, Any]]]:
     """The calls that a JSON text makes: one object, or an array of them. Empty when it is anything else."""
     try:
         value = loads_lenient(source)
-    except ValueError:
+    except UnreadableJsonError:
         return []
     calls = [_read_call(item) for item in (value if isinstance(value, list) else [value])]
     return [call for call in calls if call is not None] if None not in calls else []
@@ -179,7 +179,7 @@ def decode_arguments(arguments: Any) -> dict[str, Any] | None:
     if isinstance(arguments, str):
         try:
             arguments = loads_lenient(arguments) if arguments.strip() else {}
-        except ValueError:
+        except UnreadableJsonError:
             return None
     if arguments is None:
         return {}

@@ -13,6 +13,10 @@ _ESCAPABLE = frozenset('"\\/bfnrtu')
 _CLOSING = {"{": "}", "[": "]"}
 
 
+class UnreadableJsonError(ValueError):
+    """Not JSON, not even with good will."""
+
+
 class JsonScanner:
     """Follows one JSON object or array, piece by piece, until its last bracket."""
 
@@ -67,11 +71,15 @@ class JsonScanner:
 
 
 def loads_lenient(source: str) -> Any:
-    """The value that `source` means. Raises ValueError when even mending does not help."""
+    """The value that `source` means. Raises UnreadableJsonError when even mending does not help."""
     try:
         return _strict(source)
     except ValueError:
+        pass
+    try:
         return _strict(_mend(source))
+    except ValueError as error:
+        raise UnreadableJsonError(str(error)) from error
 
 
 def _strict(source: str) -> Any:
