@@ -19,6 +19,8 @@ RESTORE_HINT = (
 
 _PRIMARY = 0xFF
 _READ_ONLY_CODES = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+_READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _CORRUPT_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCKED_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -41,12 +43,12 @@ def translated(where: str) -> Iterator[None]:
 def translate(error: BaseException, where: str) -> StorageError:
     """The StorageError that says what `error` means and how to go on."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-    if code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+    if code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in _FULL_ERRNOS):
         return DiskFullError(
             f"No room to write to {where}. What was committed before is safe.",
             hint="Free some space and go on with `hearth resume`.",
         )
-    if code in _READ_ONLY_CODES or isinstance(error, PermissionError):
+    if code in _READ_ONLY_CODES or (isinstance(error, OSError) and error.errno in _READ_ONLY_ERRNOS):
         return StorageError(
             f"The database {where} cannot be written: {error}.",
             hint="Check the permissions of the file and its folder, or set storage.url to a place of your own.",
@@ -55,6 +57,11 @@ def translate(error: BaseException, where: str) -> StorageError:
         return StorageError(f"The database {where} is damaged: {error}.", hint=RESTORE_HINT)
     if code in _LOCKED_CODES:
         return _locked(where)
+    if code == sqlite3.SQLITE_IOERR:
+        return StorageError(
+            f"The disk refused to read or write {where}: {error}.",
+            hint="Check the free space and the disk. What was committed before is safe.",
+        )
     if code == sqlite3.SQLITE_CANTOPEN or isinstance(error, OSError):
         return StorageError(
             f"The database {where} cannot be opened: {error}.",
