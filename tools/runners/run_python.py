@@ -4,18 +4,16 @@ A last line that is an expression is printed. A traceback shows the script's own
 values of the names in that line.
 """
 
-import ast
-import linecache
+import _ast  # `ast` itself imports much that only tools for syntax trees need
 import os
-import reprlib
 import sys
-import traceback
 import types
 
 SOURCE = "/input/script.py"
 NAME = "script.py"
 WORKSPACE = "/workspace"
 PACKAGES = "/opt/packages"
+ONLY_TREE: int = _ast.PyCF_ONLY_AST
 
 MOST_FRAMES = 8
 MOST_NAMES = 6
@@ -27,8 +25,6 @@ SKIPPED_FOLDERS = {"__pycache__", "node_modules", ".venv", ".git"}
 def main() -> None:
     with open(SOURCE, encoding="utf-8") as file:
         source = file.read()
-    # Without a time stamp the cache is never checked against a file, of which there is none by this name.
-    linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=f"{WORKSPACE}/{NAME}", __builtins__=__builtins__, exit=sys.exit, quit=sys.exit)
     sys.modules["__main__"] = module
@@ -39,22 +35,20 @@ def main() -> None:
         raise
     except BaseException as error:
         sys.stdout.flush()
-        print(explain(error), file=sys.stderr)
+        print(explain(error).replace(SOURCE, NAME), file=sys.stderr)
         sys.stderr.flush()
         sys.exit(1)
 
 
 def run(source: str, namespace: dict[str, object]) -> None:
-    tree = ast.parse(source, NAME)
-    last = tree.body[-1] if tree.body else None
-    if not isinstance(last, ast.Expr):
-        exec(compile(tree, NAME, "exec", dont_inherit=True), namespace)
-        return
-    tree.body.pop()
-    exec(compile(tree, NAME, "exec", dont_inherit=True), namespace)
-    value = eval(compile(ast.Expression(last.value), NAME, "eval", dont_inherit=True), namespace)
-    if value is not None:
-        show(value)
+    # Compiled under its real path, so that a traceback finds the source lines whoever prints it.
+    tree = compile(source, SOURCE, "exec", ONLY_TREE, dont_inherit=True)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], _ast.Expr) else None
+    exec(compile(tree, SOURCE, "exec", dont_inherit=True), namespace)
+    if last is not None:
+        value = eval(compile(_ast.Expression(last.value), SOURCE, "eval", dont_inherit=True), namespace)
+        if value is not None:
+            show(value)
 
 
 def show(value: object) -> None:
@@ -68,7 +62,9 @@ def show(value: object) -> None:
 
 def explain(error: BaseException) -> str:
     """The traceback of the script's own frames, then what helps to mend it."""
-    if isinstance(error, SyntaxError) and error.filename == NAME:
+    import traceback
+
+    if isinstance(error, SyntaxError) and error.filename == SOURCE:
         return "".join(traceback.format_exception_only(error)).rstrip()
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if is_own(frame)]
     shown = traceback.StackSummary.extract(iter(frames[-MOST_FRAMES:]))
@@ -81,12 +77,14 @@ def explain(error: BaseException) -> str:
 
 def is_own(frame: types.FrameType) -> bool:
     file = frame.f_code.co_filename
-    return file == NAME or file.startswith(f"{WORKSPACE}/")
+    return file == SOURCE or file.startswith(f"{WORKSPACE}/")
 
 
 def values_in_line(frame: types.FrameType, number: int) -> str:
     """`With: row = {…}, total = 0` for the names that the failing line uses."""
     import io
+    import linecache
+    import reprlib
     import tokenize
 
     line = linecache.getline(frame.f_code.co_filename, number).strip()

@@ -12,6 +12,7 @@ from openhearth.tools.sandbox.sandbox import BwrapSandbox
 
 __all__ = ["BwrapSandbox", "Check", "open_sandbox", "probe"]
 
+_PLATFORM: str = sys.platform
 _proved: dict[str, BwrapSandbox] = {}
 
 
@@ -44,9 +45,9 @@ async def probe(settings: SandboxSettings | None = None) -> list[Check]:
 
 
 async def _make(settings: SandboxSettings) -> BwrapSandbox:
-    if sys.platform != "linux":
+    if _PLATFORM != "linux":
         raise SandboxUnavailableError(
-            f"There is no sandbox for {sys.platform} yet, so code is not run.",
+            f"There is no sandbox for {_PLATFORM} yet, so code is not run.",
             hint="Use Linux, a Linux virtual machine, or WSL 2.",
         )
     return await asyncio.to_thread(BwrapSandbox, settings)

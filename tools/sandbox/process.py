@@ -97,6 +97,8 @@ class _Run:
             asyncio.create_task(_drain(self._process.stderr, self.ended.stderr)),
         ]
         ending = asyncio.gather(*streams, self._process.wait())
+        # Seen even when we are cancelled and nobody asks, or asyncio complains about it at exit.
+        ending.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             pid = await self._learn_init()
             check = watch(pid) if pid is not None else None

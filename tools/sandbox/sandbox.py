@@ -64,7 +64,7 @@ class BwrapSandbox:
     ) -> SandboxResult:
         """See `openhearth.tools.base.Sandbox`. A command `python FILE …` runs in the launcher's own process."""
         started = time.monotonic()
-        folder = await finish(asyncio.to_thread(self._scratch.new_run))
+        folder = self._scratch.new_run()
         try:
             copy = WorkspaceCopy(workspace, folder / "workspace", self._settings, sandbox_user())
             await finish(asyncio.to_thread(_prepare, copy, folder / "input", files or {}))
@@ -125,7 +125,7 @@ def _prepare(copy: WorkspaceCopy, inputs: Path, files: Mapping[str, bytes]) -> N
     inputs.mkdir()
     inputs.chmod(0o755)
     for name, content in files.items():
-        if Path(name).name != name:
+        if name in ("", ".", "..") or "/" in name:
             raise SandboxError(f"{name} is not a plain file name.")
         _write_readable(inputs / name, content)
     copy.copy()
