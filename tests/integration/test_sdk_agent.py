@@ -128,7 +128,7 @@ def test_typed_output_without_tools_is_one_round() -> None:
 
 
 def test_typed_output_after_tools_is_a_round_of_its_own() -> None:
-    model = ScriptedModel([saying('```json\n{"value": 8}\n```', match="final answer"), *DOUBLING.script.turns])
+    model = ScriptedModel([*DOUBLING.script.turns, saying('```json\n{"value": 8}\n```', expect="final answer")])
     with Agent(model=model, tools=[double], output_type=Answer) as agent:
         result = agent.run("Twice 4?").raise_for_status()
     assert result.parsed == Answer(value=8)
