@@ -9,8 +9,8 @@ from typing import Any
 
 from openhearth.models.chat.calls import decode_arguments
 from openhearth.models.chat.openai import message_as_json, tool_as_json
-from openhearth.models.chat.reply import ReplyBuilder, new_call_id
-from openhearth.types import CallPiece, FinishReason, ModelRequest, Piece, Sampling, ToolCall, Usage
+from openhearth.models.chat.reply import ReplyBuilder
+from openhearth.types import CallPiece, FinishReason, ModelRequest, Piece, Sampling, Usage
 
 _CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx")
 _REASONS: dict[str, FinishReason] = {"length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
@@ -146,7 +146,7 @@ class RemoteCalls:
             if arguments is None or not call.name:
                 yield from reply.show(f"{call.name} {call.arguments}".strip(), tokens)
             else:
-                reply.add_call(ToolCall(id=new_call_id(), name=call.name, arguments=arguments))
+                reply.add_call(call.name, arguments)
 
     def _key(self, fragment: dict[str, Any]) -> Any:
         """Servers number the calls; some only give ids, and some nothing at all after the first fragment."""

@@ -14,6 +14,8 @@ A script is a list of turns, or a mapping with `turns` and `context` (the preten
 Turns whose `match` does not fit are skipped; of the others the n-th answers, where n is the number of assistant
 messages since the last user message. Nothing is remembered between requests, so a script survives a restart.
 
+Calls may also stand in the text, in any of the forms that models write them; the same parser reads them.
+
 Tokens are counted by a simple rule: a run of letters, digits and underscores is one token, any other character
 that is not a space is one token, and spaces are none.
 """
@@ -32,19 +34,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from openhearth.errors import ContextOverflowError, ModelError
 from openhearth.models.backends.script_file import read_script_file
-from openhearth.types import (
-    CallPiece,
-    FinishReason,
-    Message,
-    ModelInfo,
-    ModelRequest,
-    Piece,
-    Reply,
-    TextPiece,
-    Timings,
-    ToolCall,
-    Usage,
-)
+from openhearth.models.chat.calls import offered_tools
+from openhearth.models.chat.reply import ReplyBuilder
+from openhearth.types import ModelInfo, ModelRequest, Piece, Reply, Timings, Usage
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _PIECE = re.compile(r"\s*(?:\w+|[^\w\s])(?:\s+$)?|\s+$")
@@ -113,37 +105,32 @@ class ScriptedModel:
                 hint="Shorten the conversation, or raise `context` in the script.",
             )
         turn = self._choose(request)
-        calls = tuple(
-            ToolCall(id=f"call_{number}", name=call.name, arguments=call.arguments)
-            for number, call in enumerate(turn.calls, 1 + sum(len(m.tool_calls) for m in request.messages))
-        )
-        pieces = _pieces(turn.text, calls)
-        limit = request.sampling.max_tokens
+        before = sum(len(message.tool_calls) for message in request.messages)
+        reply = ReplyBuilder(offered_tools(request), call_id=lambda index: f"call_{before + index + 1}")
+        pieces = _pieces(turn)
         pause = turn.delay_s / (len(pieces) or 1)
         started = time.monotonic()
         deadline = started + request.time_limit_s if request.time_limit_s is not None else None
-        finish: FinishReason = "tool_calls" if calls else "stop"
-        text, tokens, first, done = "", 0, 0.0, 0
-        for piece in pieces:
+        tokens, first, truncated = 0, 0.0, False
+        for text, call, count in pieces:
             if deadline is not None and time.monotonic() + pause > deadline:
                 await asyncio.sleep(max(0.0, deadline - time.monotonic()))
-                finish = "length"
-                break
-            if limit is not None and piece.tokens > limit:
-                finish = "length"
+                truncated = True
+            if request.sampling.max_tokens is not None and tokens + count > request.sampling.max_tokens:
+                truncated = True
+            if truncated or (reply.ended and call is None):
                 break
             await asyncio.sleep(pause)
             first = first or time.monotonic() - started
-            tokens = piece.tokens
-            if isinstance(piece, TextPiece):
-                text += piece.text
-            else:
-                done += 1
+            tokens += count
+            for piece in reply.feed(text, tokens) if call is None else reply.call(call.name, call.arguments, tokens):
+                yield piece
+        for piece in reply.finish(tokens, truncated=truncated):
             yield piece
         yield Reply(
-            message=Message(role="assistant", content=text, tool_calls=calls[:done]),
+            message=reply.message,
             usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=tokens),
-            finish=finish,
+            finish=reply.finish_reason("length" if truncated else "stop"),
             timings=Timings(first_token_s=first, decode_s=max(0.0, time.monotonic() - started - first)),
         )
 
@@ -175,15 +162,8 @@ class ScriptedModel:
         return turn
 
 
-def _pieces(text: str, calls: Sequence[ToolCall]) -> list[TextPiece | CallPiece]:
-    """One piece per token of the text, then one per call; `tokens` counts up."""
-    pieces: list[TextPiece | CallPiece] = []
-    tokens = 0
-    for part in _PIECE.findall(text):
-        tokens += count_text_tokens(part)
-        pieces.append(TextPiece(part, tokens))
-    for index, call in enumerate(calls):
-        source = json.dumps(call.arguments, ensure_ascii=False)
-        tokens += count_text_tokens(call.name) + count_text_tokens(source)
-        pieces.append(CallPiece(index, call.name, source, tokens))
-    return pieces
+def _pieces(turn: ScriptedTurn) -> list[tuple[str, ScriptedCall | None, int]]:
+    """The reply token by token: text, then calls, each with its number of tokens."""
+    texts = [(part, None, count_text_tokens(part)) for part in _PIECE.findall(turn.text)]
+    calls = [("", call, count_text_tokens(f"{call.name} {json.dumps(call.arguments)}")) for call in turn.calls]
+    return [*texts, *calls]

@@ -59,7 +59,7 @@ class ToolCallConstraint:
 
     def finished(self) -> bool:
         called = self._plan.one_call and self._parser.calls > 0 and self._matcher is None
-        return called or self._output_complete or self._stop.hit or self._parser.ended or self._parser.can_end
+        return called or self._output_complete or self._stop.hit or self._parser.ended
 
     def _follow(self, region: Region | None) -> None:
         """Take over where a call is being written, if a grammar agrees with what is there already."""

@@ -40,11 +40,6 @@ class StreamParser:
         return self._stream.ended
 
     @property
-    def can_end(self) -> bool:
-        """The reply would be a complete, ending call if it stopped here."""
-        return self._state.can_end(self._stream)
-
-    @property
     def in_call(self) -> bool:
         """A call is being written, or its markup has not ended."""
         return not isinstance(self._state, InText | InBlock)

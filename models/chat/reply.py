@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from openhearth.models.chat.events import Call, CallText, ParseEvent, Text
 from openhearth.models.chat.formats import ToolFormat
@@ -21,10 +23,17 @@ class ReplyBuilder:
     """Feed it text and it yields pieces; `message` is what they add up to."""
 
     def __init__(
-        self, tools: Iterable[ToolSpec] = (), *, stops: Iterable[str] = (), tool_format: ToolFormat = HERMES
+        self,
+        tools: Iterable[ToolSpec] = (),
+        *,
+        stops: Iterable[str] = (),
+        tool_format: ToolFormat = HERMES,
+        call_id: Callable[[int], str] = lambda _: new_call_id(),
     ) -> None:
+        """`call_id` names the reply's calls, which are counted from 0."""
         self._parser = StreamParser(tools, tool_format=tool_format)
         self._stop = StopFilter(tuple(stops))
+        self._call_id = call_id
         self._text: list[str] = []
         self._calls: list[ToolCall] = []
 
@@ -48,9 +57,14 @@ class ReplyBuilder:
             yield from self._pieces(self._parser.finish(truncated=truncated), tokens)
             yield from self.show(self._stop.finish(), tokens)
 
-    def add_call(self, call: ToolCall) -> None:
+    def add_call(self, name: str, arguments: dict[str, Any]) -> None:
         """A call that came beside the text."""
-        self._calls.append(call)
+        self._calls.append(ToolCall(id=self._call_id(len(self._calls)), name=name, arguments=arguments))
+
+    def call(self, name: str, arguments: dict[str, Any], tokens: int) -> Iterator[Piece]:
+        """`add_call`, shown in one piece."""
+        yield CallPiece(len(self._calls), name, json.dumps(arguments, ensure_ascii=False), tokens)
+        self.add_call(name, arguments)
 
     @property
     def message(self) -> Message:
@@ -71,7 +85,7 @@ class ReplyBuilder:
             elif isinstance(event, CallText):
                 yield CallPiece(event.index, event.name, event.text, tokens)
             elif isinstance(event, Call):
-                self._calls.append(ToolCall(id=new_call_id(), name=event.name, arguments=event.arguments))
+                self.add_call(event.name, event.arguments)
 
     def show(self, text: str, tokens: int) -> Iterator[Piece]:
         """Text that goes out as it is."""

@@ -43,7 +43,7 @@ def _bounded(schema: Any) -> Any:
         result.setdefault("maxItems", max(MAX_ITEMS, schema.get("minItems", 0)))
         result.setdefault("items", {"$ref": f"#/$defs/{_ANY}"})
     if "object" in types and "additionalProperties" not in schema:
-        closed = bool(schema.get("properties")) and not schema.get("patternProperties")
+        closed = "properties" in schema and not schema.get("patternProperties")
         result["additionalProperties"] = False if closed else {"$ref": f"#/$defs/{_ANY}"}
     return result
 

@@ -32,17 +32,10 @@ class State(Protocol):
         """The call in JSON that is being written, or that may be."""
         ...
 
-    def can_end(self, stream: Stream) -> bool:
-        """The reply would be a complete, ending call if it stopped here."""
-        ...
-
 
 class _Plain:
     def region(self, stream: Stream) -> Region | None:
         return None
-
-    def can_end(self, stream: Stream) -> bool:
-        return False
 
 
 class InText(_Plain):
@@ -186,9 +179,6 @@ class InCode(_Plain):
             return self._close(stream, self._line, cut=stream.truncated)
         self._show(stream, self._line if self._fence.could_be_closed_by(last) else len(stream.buffer))
         return None
-
-    def can_end(self, stream: Stream) -> bool:
-        return self._fence.is_closed_by(stream.buffer[self._line :]) and bool(self._code(stream).strip())
 
     def _code(self, stream: Stream) -> str:
         return self._fence.outdent(stream.buffer[self._offset : self._line].removesuffix("\n"))

@@ -10,7 +10,7 @@ from openhearth.config import Settings
 from openhearth.errors import ConfigError, ContextOverflowError, ModelError, ModelUnavailableError
 from openhearth.models.backends.scripted import Script, ScriptedCall, ScriptedModel, ScriptedTurn, count_text_tokens
 from openhearth.models.open import open_model
-from openhearth.types import CallPiece, Message, ModelRequest, Piece, Reply, Sampling, TextPiece, ToolCall
+from openhearth.types import CallPiece, Message, ModelRequest, Piece, Reply, Sampling, TextPiece, ToolCall, ToolSpec
 
 
 def user(text: str) -> Message:
@@ -47,6 +47,16 @@ async def test_calls_carry_ids_unique_in_the_conversation() -> None:
     assert first.finish == "tool_calls"
     _, second = await ask(model, user("hi"), first.message)
     assert [c.id for c in second.message.tool_calls] == ["call_3"]
+
+
+async def test_calls_in_the_text_are_read() -> None:
+    tool = ToolSpec(name="python", description="", parameters={"type": "object"}, language="python")
+    model = ScriptedModel([ScriptedTurn(text="So:\n```python\nprint(1)\n```\nIt prints 1.")])
+    _, reply = await ask(model, user("hi"), tools=(tool,))
+    assert [(c.id, c.arguments) for c in reply.message.tool_calls] == [("call_1", {"code": "print(1)"})]
+    assert (reply.message.content, reply.finish) == ("So:", "tool_calls")
+    _, reply = await ask(model, user("hi"), tools=(tool,), tool_choice="none")
+    assert reply.message.content.endswith("It prints 1.")
 
 
 async def test_the_turn_is_chosen_by_position_and_match() -> None:
@@ -138,5 +148,5 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, message: 
 async def test_a_missing_file_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError, match="No such file"):
         await open_model(f"scripted:{tmp_path}/none.yaml", Settings())
-    with pytest.raises(ModelUnavailableError, match="No model answers"):
+    with pytest.raises(ModelUnavailableError, match="No model is called"):
         await open_model("no-such-model", Settings())
