@@ -29,8 +29,9 @@ def main() -> None:
         result = connection.execute(query)
         rows = result.fetchmany(MOST_ROWS + 1) if result.description else []
         print_table([column[0] for column in result.description or ()], rows[:MOST_ROWS])
-        print_extremes([column[0] for column in result.description or ()], rows[:MOST_ROWS])
-        if len(rows) > MOST_ROWS:
+        if len(rows) <= MOST_ROWS:
+            print_extremes([column[0] for column in result.description or ()], rows)
+        else:
             print(f"[only the first {MOST_ROWS} rows are shown: aggregate, filter, or use LIMIT]")
     except duckdb.Error as error:
         print(explain(error, connection, files, unreadable), file=sys.stderr)
