@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -135,7 +136,10 @@ class HearthApp(App[None]):
     def _fatal_error(self) -> None:
         """An unforeseen exception: a sentence and a log instead of a screen full of traceback."""
         _log.critical("the interface broke", exc_info=True)
-        self.panic(f"OpenHearth's interface broke. What it did is kept; the details are in {log_file()}.")
+        lines = [f"OpenHearth's interface broke. What it did is kept; the details are in {log_file()}."]
+        if run_id := self.chat.driver.run_id:
+            lines.append(f"`hearth resume {run_id}` goes on with the last run if it had not ended.")
+        self.panic(Text("\n".join(lines)))
 
     # -- palette
 
@@ -181,7 +185,7 @@ def run_app(
         logger.removeHandler(handler)
         handler.close()
     if left := app.chat.driver.thread_id:
-        print(f"Thread {left}", file=sys.stderr)
+        print(f"To go on with this thread: hearth chat --thread {left}", file=sys.stderr)
     return app.return_code or 0
 
 

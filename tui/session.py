@@ -6,10 +6,12 @@ Nothing heavy is imported until `Session.open`, which does it in another thread:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from openhearth.config import Settings
 from openhearth.events import ApprovalRequested, Event
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from openhearth.agents.spec import AgentSpec
     from openhearth.models.base import Model, ProgressCallback
     from openhearth.storage.threads import ThreadSummary
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Session:
         """Open the database, unless it is open. Raises HearthError."""
         if self._runtime is not None:
             return
-        runtime_type, spec_type = await asyncio.to_thread(_import_runtime)
+        runtime_type, spec_type = await _in_background(_import_runtime)
         self._spec = spec_type.from_settings(
             self.settings,
             model=self.reference,
@@ -184,6 +188,33 @@ class Session:
                 preview=row.preview,
                 in_doubt=row.in_doubt,
             )
+
+
+async def _in_background(work: Callable[[], T]) -> T:
+    """Do `work` in a thread that nobody waits for when the person leaves meanwhile, unlike `asyncio.to_thread`."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def report(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast("T", result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        # The loop is closed once the person has left.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(report, result, error)
+
+    threading.Thread(target=run, name="opening", daemon=True).start()
+    return await done
 
 
 def _import_runtime() -> tuple[type[Runtime], type[AgentSpec]]:
