@@ -52,7 +52,7 @@ def part(number: int, content: bytes, **more: str) -> dict[str, Any]:
 
 @pytest.fixture
 def pieces(content: bytes) -> list[bytes]:
-    return [content[:1_000_000], content[1_000_000:2_100_000], content[2_100_000:]]
+    return [content[:1_000_000], content[1_000_000:2_300_000], content[2_300_000:]]
 
 
 @pytest.fixture
