@@ -30,6 +30,7 @@ async def test_every_layer_holds_and_is_listed() -> None:
         "user",
         "privileges",
         "system calls",
+        "Landlock",
         "environment",
         "files",
         "writing",

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -77,6 +78,8 @@ def main() -> None:
         "workspace_works": not refused(lambda: write("/workspace/made/file")),
         "scratch_works": not refused(lambda: write("/tmp/file")),
         "user_namespace_refused": refused(unshare),
+        # Only Landlock forbids this kind of file in a folder of our own.
+        "landlock": refused(partial(os.mknod, "/tmp/socket", stat.S_IFSOCK | 0o600)),
         "limits": {
             name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
             for name in ("AS", "NPROC", "FSIZE", "NOFILE", "CORE")

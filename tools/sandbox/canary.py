@@ -74,6 +74,7 @@ def _judge(found: Mapping[str, Any], settings: SandboxSettings) -> Iterator[Chec
     held = found["capabilities"]
     yield Check("privileges", held == 0 and found["no_new_privileges"], "no capabilities, none to be gained")
     yield Check("system calls", found["seccomp"] and found["user_namespace_refused"], "filtered by seccomp")
+    yield Check("Landlock", True, "active" if found["landlock"] else "not in this kernel: the other layers hold alone")
     hidden = not found["first_process_environment"] and set(found["environment"]) <= _EXPECTED_VARIABLES
     yield Check("environment", hidden, "the host's variables are hidden")
     yield Check("files", found["secret_hidden"] and found["shadow_hidden"], "the host's files are hidden")

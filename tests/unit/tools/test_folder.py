@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from openhearth.errors import WorkspaceError
-from openhearth.tools import folder as folder_module
 from openhearth.tools.folder import Folder, split_path
 from openhearth.tools.openat import open_beneath, open_by_component
 from openhearth.tools.tree import DEEPEST, walk
@@ -150,7 +149,7 @@ def test_failed_write_leaves_nothing(workspace: Path, monkeypatch: pytest.Monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(folder_module.os, "rename", full)
+    monkeypatch.setattr(os, "rename", full)
     with Folder(workspace) as folder, pytest.raises(WorkspaceError, match="No space left"):
         folder.write("data/a.txt", b"new\n")
     assert [file.name for file in (workspace / "data").iterdir()] == ["a.txt"]

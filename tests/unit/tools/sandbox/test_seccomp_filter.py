@@ -38,7 +38,7 @@ def interpret(program: bytes, number: int, arguments: tuple[int, ...] = (), arch
                 }[code]
                 at += if_true if holds else if_false
             case 0x06:
-                return k
+                return int(k)
             case _:
                 raise AssertionError(f"unknown opcode {code:#x}")
 
