@@ -206,6 +206,7 @@ class _Worker:
                 self._inbox.put(None)
         self._thread.join()
 
+    @torch.inference_mode()
     def _run(self) -> None:
         # The number of OpenMP threads is a setting of the thread that asks.
         torch.set_num_threads(self._threads)

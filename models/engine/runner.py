@@ -20,7 +20,7 @@ _PREFILL_ROWS = 256
 
 
 class Runner:
-    """Runs requests over one decoder and its caches. Belongs to the engine's thread."""
+    """Runs requests over one decoder and its caches. Belongs to the engine's thread, which is in inference mode."""
 
     def __init__(self, decoder: Decoder, caches: CachePool, context: int) -> None:
         self.decoder, self.caches, self.context = decoder, caches, context
@@ -39,7 +39,6 @@ class Runner:
         finally:
             self.caches.release(cache)
 
-    @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits of every position, from an empty cache, which is dropped."""
         cache = SequenceCache(self.decoder.config, self.context, self.decoder.device)
@@ -110,7 +109,6 @@ class _Generation:
                 return new, "length"
         return new, "stop" if self._constraint.finished() else None
 
-    @torch.inference_mode()
     def _read(self, count: int) -> Tensor:
         """Run the next `count` unread tokens through the model; logits of the last, [vocabulary]."""
         ids = self._unread[:count]
@@ -119,7 +117,6 @@ class _Generation:
         del self._unread[:count]
         return logits[0]
 
-    @torch.inference_mode()
     def _sample(self, logits: Tensor, new: list[Output]) -> FinishReason | None:
         probability: Callable[[int], float | None] = lambda _: None  # noqa: E731
         if self._request.logprobs:

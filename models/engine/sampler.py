@@ -65,7 +65,9 @@ class Sampler:
         # Probabilities are relative to what top-k left; without top-k, to the whole vocabulary.
         total = (values if s.top_k else logits).double().logsumexp(-1)
         probabilities = (values.double() - total).exp_()
-        if not s.top_k and float(probabilities.sum()) < s.top_p and count < logits.shape[0]:
+        # Did the cuts fall within the candidates? Else take everything.
+        reached = probabilities.sum() >= s.top_p or probabilities[-1] < s.min_p * probabilities[0]
+        if not s.top_k and count < logits.shape[0] and not reached:
             values, ids = logits.sort(descending=True)
             probabilities = (values.double() - total).exp_()
         # A token is kept while the ones before it do not yet reach top_p; min_p looks at what that left.

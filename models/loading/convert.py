@@ -36,9 +36,10 @@ from openhearth.models.layers.rope import rotations
 from openhearth.models.loading import store as layout
 from openhearth.models.loading.calibration import CALIBRATION_TEXT, CALIBRATION_TOKENS
 from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.loading.safetensors import write_safetensors
 from openhearth.models.loading.source import TensorSource, open_source
-from openhearth.models.loading.store import FORMAT_VERSION, Manifest, Precision
+from openhearth.models.loading.store import Manifest, Precision
 
 _INT8_KINDS: dict[str, LinearKind] = {"down": "int8-wide", "head": "int8-wide"}
 _CPU = torch.device("cpu")

@@ -22,9 +22,9 @@ from openhearth.errors import MalformedFileError, ModelUnavailableError
 from openhearth.models.architectures.layout import linear_names, tensor_shapes
 from openhearth.models.layers.linear import LinearKind
 from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.loading.safetensors import SafetensorsFile, TensorEntry
 
-FORMAT_VERSION = 1
 MANIFEST, CONFIG, TOKENIZER, TEMPLATE, WEIGHTS = (
     "manifest.json",
     "config.json",
