@@ -18,6 +18,7 @@ from openhearth.config import Settings
 from openhearth.errors import ConfigError, DownloadError, IntegrityError
 from openhearth.models.base import ProgressCallback
 from openhearth.models.catalog import CatalogEntry, Precision, find_entry
+from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.pulled import (
     MANIFEST,
     PulledModel,
@@ -109,7 +110,7 @@ def _pull(reference: str, resolved: Reference, job: Job, *, keep_raw: bool) -> P
     for draft in store.parent.glob(f".{store.name}.*"):  # what a killed conversion left
         shutil.rmtree(draft, ignore_errors=True)
     if entry is not None and entry.kind == "embedding":
-        _keep(entry, raw, store, {"precision": precision, **facts})
+        _keep(entry, raw, store, {"format_version": FORMAT_VERSION, "precision": precision, "extra": facts})
     else:
         # Conversion needs torch, which finding a model that is already here must not load.
         from openhearth.models.loading.convert import convert
@@ -176,6 +177,7 @@ def _keep(entry: CatalogEntry, raw: Path, store: Path, manifest: dict[str, objec
         for file in entry.files:
             shutil.copyfile(raw / file.name, draft / file.name)
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(store, ignore_errors=True)  # one that another version made
         draft.rename(store)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from openhearth import paths
 from openhearth.config import Settings
 from openhearth.errors import ConfigError, NotFoundError
 from openhearth.models.catalog import Precision, load_catalog
+from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.reference import Reference, resolve_reference
 
 MANIFEST = "manifest.json"
@@ -39,7 +39,11 @@ def find_store(reference: str, settings: Settings) -> Path | None:
     if not resolved.is_local:
         return None
     store = store_folder(resolved, settings)
-    return store if (store / MANIFEST).is_file() else None
+    if not (store / MANIFEST).is_file():
+        return None
+    # A store that another version made is made anew, except one that the person named as it is.
+    current = read_manifest(store).get("format_version") == FORMAT_VERSION
+    return store if current or str(store) == resolved.value else None
 
 
 def store_folder(resolved: Reference, settings: Settings) -> Path:
@@ -100,7 +104,8 @@ def read_manifest(store: Path) -> dict[str, Any]:
 
 def _describe(store: Path) -> PulledModel:
     manifest = read_manifest(store)
-    facts = dict(_flat(manifest))
+    extra = manifest.get("extra")
+    facts = extra if isinstance(extra, dict) else {}
     return PulledModel(
         name=store.name,
         reference=str(facts.get("reference", store.name)),
@@ -110,10 +115,3 @@ def _describe(store: Path) -> PulledModel:
         size=sum(file.stat().st_size for file in store.rglob("*") if file.is_file()),
         folder=store,
     )
-
-
-def _flat(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield from manifest.items()
-    extra = manifest.get("extra")
-    if isinstance(extra, dict):
-        yield from extra.items()

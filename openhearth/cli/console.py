@@ -51,7 +51,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=column != columns[-1])
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(clean(field)) for field in row))
     Console(highlight=False).print(table)

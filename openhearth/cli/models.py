@@ -21,7 +21,7 @@ def list_models(json: JsonOption = False) -> None:
     for entry in catalog.values():
         here = [model for model in pulled if model.reference == entry.name]
         state = ", ".join(f"{model.precision}, {_size(model.size)}" for model in here)
-        rows.append((entry.name, entry.kind, state, _size(entry.size), entry.licence, entry.title))
+        rows.append((entry.name, state, _size(entry.size), entry.kind, entry.title))
         if json:
             facts = {"name": entry.name, "kind": entry.kind, "title": entry.title, "licence": entry.licence}
             folders = {model.precision: str(model.folder) for model in here}
@@ -29,12 +29,12 @@ def list_models(json: JsonOption = False) -> None:
     for model in pulled:
         if model.reference in catalog:
             continue
-        rows.append((model.name, model.kind, f"{model.precision}, {_size(model.size)}", "", "", model.reference))
+        rows.append((model.name, f"{model.precision}, {_size(model.size)}", "", model.kind, model.reference))
         if json:
             facts = {"name": model.name, "kind": model.kind, "title": model.title}
             write_json({**facts, "reference": model.reference, "pulled": {model.precision: str(model.folder)}})
     if not json:
-        write_table(("model", "kind", "here as", "download", "licence", "title"), rows)
+        write_table(("model", "here as", "download", "kind", "title"), rows)
 
 
 def pull_model(

@@ -10,13 +10,15 @@ import pytest
 from openhearth import paths
 from openhearth.config import Settings, load_settings
 from openhearth.errors import ConfigError, NotFoundError
+from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.pull import find_store, list_pulled, pull, remove
 
 
-def store(name: str, precision: str, **extra: str) -> Path:
+def store(name: str, precision: str, version: int = FORMAT_VERSION, **extra: str) -> Path:
     folder = paths.models_dir() / name
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"precision": precision, "extra": extra}))
+    manifest = {"format_version": version, "precision": precision, "extra": extra}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "weights.safetensors").write_bytes(b"12345")
     return folder
 
@@ -40,6 +42,12 @@ def test_each_precision_is_a_model_of_its_own() -> None:
 def test_an_embedding_model_keeps_its_precision() -> None:
     folder = store("minilm-float32", "float32")
     assert find_store("minilm", settings("int8")) == folder
+
+
+def test_a_store_of_another_version_is_made_anew() -> None:
+    store("smollm2-135m-int8", "int8", FORMAT_VERSION - 1)
+    assert find_store("smollm2-135m", settings()) is None
+    assert [model.name for model in list_pulled()] == ["smollm2-135m-int8"]
 
 
 def test_a_folder_that_is_a_store_is_used_where_it_is(tmp_path: Path) -> None:
