@@ -49,7 +49,10 @@ _registry = _Registry()
 
 
 def acquire(store: Path, settings: Settings, progress: ProgressCallback | None = None) -> LoadedModel:
-    """The model in `store`, loaded if nobody has it open; blocks meanwhile. Pair it with `release`."""
+    """The model in `store`, loaded if nobody has it open; blocks meanwhile. Pair it with `release`.
+
+    Threads, context and cache are those of whoever loads it.
+    """
     key = (str(store.resolve()), settings.model.device)
     with _registry.lock:
         loading = _registry.loading.setdefault(key, threading.Lock())

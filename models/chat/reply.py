@@ -42,11 +42,6 @@ class ReplyBuilder:
         """Nothing that follows belongs to the reply."""
         return self._stop.hit or self._parser.ended
 
-    @property
-    def stopped(self) -> bool:
-        """A stop string ended the reply."""
-        return self._stop.hit
-
     def feed(self, text: str, tokens: int) -> Iterator[Piece]:
         """Pieces that `text` completes; `tokens` counts the reply's tokens so far."""
         return self._pieces(self._parser.feed(text), tokens)
