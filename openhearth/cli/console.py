@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -49,9 +50,12 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for row in rows:
             write("\t".join(" ".join(clean(field).split()) for field in row))
         return
+    rows = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for number, column in enumerate(columns):
+        # Where the terminal is narrow, the last column is cut and the others are not.
+        widest = max((cell_len(row[number]) for row in rows), default=0) if number + 1 < len(columns) else 0
+        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=max(widest, cell_len(column)))
     for row in rows:
         table.add_row(*(Text(clean(field)) for field in row))
     Console(highlight=False).print(table)
