@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class WorkspaceCopy:
         self.folders: set[tuple[str, ...]] = set()
         self.links: dict[tuple[str, ...], str] = {}
         self.notes: list[str] = []
+        self._count = 0
         self._size = 0
 
     def copy(self) -> None:
@@ -69,45 +71,42 @@ class WorkspaceCopy:
         source, target = (os.open(folder, OPEN_FOLDER | os.O_CLOEXEC) for folder in (self.source, self.target))
         try:
             self._give(lambda uid: os.fchown(target, uid, uid))
-            for count, node in enumerate(walk(source)):
-                if count >= self.settings.workspace_files:
-                    raise self._too_large(plural(self.settings.workspace_files, "file"), "workspace_files")
-                self._copy_node(source, target, node)
+            # The walk yields what a folder holds in one go, so each folder is opened once.
+            for parent, nodes in itertools.groupby(walk(source), key=lambda node: node.parts[:-1]):
+                with _opened(source, target, parent) as folders:
+                    if folders is not None:
+                        for node in nodes:
+                            self._copy_node(*folders, node)
         finally:
             os.close(source)
             os.close(target)
 
     def _copy_node(self, source: int, target: int, node: Node) -> None:
-        parent = open_beneath(target, node.parts[:-1], OPEN_FOLDER)
+        """Copy one thing from the open folder `source` to its counterpart `target`."""
+        self._count += 1
+        if self._count > self.settings.workspace_files:
+            raise self._too_large(plural(self.settings.workspace_files, "file"), "workspace_files")
         name = node.parts[-1]
-        try:
-            if node.is_folder:
-                os.mkdir(name, 0o700 | (node.status.st_mode & 0o777), dir_fd=parent)
-                self.folders.add(node.parts)
-            elif node.is_link:
-                with contextlib.suppress(OSError):
-                    self.links[node.parts] = self._copy_link(source, node, parent)
-            elif node.is_file:
-                self._copy_file(source, node, parent)
-                return
-            else:
-                return
-            self._give(lambda uid: os.chown(name, uid, uid, dir_fd=parent, follow_symlinks=False))
-        finally:
-            os.close(parent)
+        if node.is_file:
+            self._copy_file(source, target, node)
+            return
+        if node.is_folder:
+            os.mkdir(name, 0o700 | (node.status.st_mode & 0o777), dir_fd=target)
+            self.folders.add(node.parts)
+        elif node.is_link:
+            try:
+                goal = os.readlink(name, dir_fd=source)
+            except OSError:
+                return  # replaced between listing and reading
+            os.symlink(goal, name, dir_fd=target)
+            self.links[node.parts] = goal
+        else:
+            return
+        self._give(lambda uid: os.chown(name, uid, uid, dir_fd=target, follow_symlinks=False))
 
-    def _copy_link(self, source: int, node: Node, parent: int) -> str:
-        folder = open_beneath(source, node.parts[:-1], OPEN_FOLDER)
+    def _copy_file(self, source: int, target: int, node: Node) -> None:
         try:
-            goal = os.readlink(node.parts[-1], dir_fd=folder)
-        finally:
-            os.close(folder)
-        os.symlink(goal, node.parts[-1], dir_fd=parent)
-        return goal
-
-    def _copy_file(self, source: int, node: Node, parent: int) -> None:
-        try:
-            reading = open_beneath(source, node.parts, READ_FILE)
+            reading = os.open(node.parts[-1], READ_FILE | os.O_CLOEXEC, dir_fd=source)
         except OSError as error:
             self.notes.append(f"{node.path} was left out: {error.strerror}")
             return
@@ -118,7 +117,7 @@ class WorkspaceCopy:
             self._size += status.st_size
             if self._size > self.settings.workspace_mb << 20:
                 raise self._too_large(f"{self.settings.workspace_mb:,} MB", "workspace_mb")
-            writing = os.open(node.parts[-1], _NEW_FILE, 0o600, dir_fd=parent)
+            writing = os.open(node.parts[-1], _NEW_FILE, 0o600, dir_fd=target)
             try:
                 copy_content(reading, writing, status.st_size)
                 mode = 0o600 | (status.st_mode & 0o777)
@@ -151,6 +150,21 @@ class WorkspaceCopy:
             f"The workspace {self.source} has more than {limit}, too much to copy for each call.",
             hint=f"Choose a smaller folder, or raise sandbox.{setting}.",
         )
+
+
+@contextlib.contextmanager
+def _opened(source: int, target: int, parent: tuple[str, ...]) -> Iterator[tuple[int, int] | None]:
+    """The folder `parent` in both trees, open; None when it has gone from the source meanwhile."""
+    with contextlib.ExitStack() as stack:
+        try:
+            reading = open_beneath(source, parent, OPEN_FOLDER)
+        except OSError:
+            yield None
+            return
+        stack.callback(os.close, reading)
+        writing = open_beneath(target, parent, OPEN_FOLDER)
+        stack.callback(os.close, writing)
+        yield reading, writing
 
 
 def copy_content(reading: int, writing: int, size: int) -> None:
