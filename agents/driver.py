@@ -40,6 +40,7 @@ async def drive(
         heartbeat.cancel()
         with suppress(asyncio.CancelledError):
             await heartbeat
+        await _keep_rest(saver, run)
         run.journal.flush()
         await finish(run, ending)
         if stopped is not None:
@@ -80,6 +81,14 @@ async def _invoke(
     for waiting in (final or {}).get("__interrupt__", ()):
         return Ending("in_doubt" if waiting.value["in_doubt"] else "waiting")
     return Ending("done")
+
+
+async def _keep_rest(saver: HearthSaver, run: Execution) -> None:
+    """Keep what the last node did when the graph stopped before its checkpoint."""
+    try:
+        await saver.aflush(run.run_id)
+    except HearthError:
+        _log.warning("The last step of %s could not be kept.", run.run_id, exc_info=True)
 
 
 async def _keep_lease(run: Execution) -> None:

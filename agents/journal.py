@@ -45,6 +45,7 @@ class Journal:
         self._staged: list[Event] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hearth-journal")
         saver.guard(run_id, lambda session: runs.verify(session, run_id, owner, fence))
+        saver.unite(run_id)
 
     async def read(self, query: Callable[[Session], T]) -> T:
         def work() -> T:

@@ -4,17 +4,16 @@ A checkpoint's channels are stored once per version, so a step costs what it cha
 tables can ride along: `stage` it, and it is committed together with the node's writes, or not at all.
 
 A node's writes are on the disk before LangGraph goes on. The checkpoint that follows from them is committed without
-waiting for the disk: should a power failure lose it, it is computed again from the writes before it.
+waiting for the disk: should a power failure lose it, it is computed again from the writes before it. A graph that
+runs one task at a time needs no writes of their own: `unite` them with the checkpoint, and a step is one transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -29,14 +28,15 @@ from langgraph.checkpoint.base import (
     get_serializable_checkpoint_metadata,
 )
 
+from openhearth.agents.riders import Riders, Write
 from openhearth.agents.serde import StrictSerde
 from openhearth.storage import checkpoints
+from openhearth.storage.checkpoints import Columns
 from openhearth.storage.store import Session, Store
 from openhearth.storage.tables import CheckpointRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Write = Callable[[Session], None]
 
 _FORK_BITS = 32
 
@@ -47,9 +47,7 @@ class HearthSaver(BaseCheckpointSaver[int]):
     def __init__(self, store: Store) -> None:
         super().__init__(serde=StrictSerde())
         self._store = store
-        self._lock = threading.Lock()
-        self._staged: dict[str, list[Write]] = {}
-        self._guards: dict[str, Write] = {}
+        self._riders = Riders(store)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hearth-saver")
 
     # What rides along
@@ -59,21 +57,28 @@ class HearthSaver(BaseCheckpointSaver[int]):
 
         When that transaction fails, the staged writes wait for the next one: what happened stays to be told.
         """
-        with self._lock:
-            self._staged.setdefault(langgraph_thread_id, []).append(write)
+        self._riders.stage(langgraph_thread_id, write)
 
     def guard(self, langgraph_thread_id: str, check: Write | None) -> None:
         """Call `check` first in every transaction of the thread; when it raises, nothing is written. None ends it."""
-        with self._lock:
-            if check is None:
-                self._guards.pop(langgraph_thread_id, None)
-            else:
-                self._guards[langgraph_thread_id] = check
+        self._riders.guard(langgraph_thread_id, check)
+
+    def unite(self, langgraph_thread_id: str) -> None:
+        """Keep a node's writes in memory until the checkpoint that follows, which replaces them; until `discard`.
+
+        Only for graphs that run one task at a time: nothing else may be waiting for these writes meanwhile.
+        """
+        self._riders.unite(langgraph_thread_id)
+
+    def flush(self, langgraph_thread_id: str) -> None:
+        """Commit united writes, and what is staged with them, that no checkpoint followed. Call it after the graph."""
+        if self._riders.node_writes_wait(langgraph_thread_id):
+            with self._riders.transaction(langgraph_thread_id, durable=True):
+                pass
 
     def discard(self, langgraph_thread_id: str) -> None:
-        """Forget what is staged for the thread and was not committed."""
-        with self._lock:
-            self._staged.pop(langgraph_thread_id, None)
+        """Forget what is staged and united for the thread and was not committed, and unite no more."""
+        self._riders.discard(langgraph_thread_id)
 
     def close(self) -> None:
         """Finish what is under way and end the thread. The store stays open."""
@@ -109,31 +114,17 @@ class HearthSaver(BaseCheckpointSaver[int]):
                 kind, data = self.serde.dumps_typed(values[channel])
                 blob = {"thread_id": thread_id, "namespace": namespace, "channel": channel, "version": version}
                 blobs.append({**blob, "kind": kind, "data": data})
-        with self._transaction(thread_id, durable=False) as session:
+        with self._riders.transaction(thread_id, durable=False, replaces_writes=True) as session:
             checkpoints.put(session, row, blobs)
         return _config(thread_id, namespace, checkpoint["id"])
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        thread_id, namespace = _key(config)
-        rows = []
-        for index, (channel, value) in enumerate(writes):
-            kind, data = self.serde.dumps_typed(value)
-            rows.append(
-                {
-                    "thread_id": thread_id,
-                    "namespace": namespace,
-                    "checkpoint_id": get_checkpoint_id(config),
-                    "task_id": task_id,
-                    "idx": WRITES_IDX_MAP.get(channel, index),
-                    "task_path": task_path,
-                    "channel": channel,
-                    "kind": kind,
-                    "data": data,
-                }
-            )
-        with self._transaction(thread_id, durable=True) as session:
+        if self._can_wait(config, writes, task_id, task_path):
+            return
+        rows = self._write_rows(config, writes, task_id, task_path)
+        with self._riders.transaction(_key(config)[0], durable=True) as session:
             checkpoints.put_writes(session, rows, replace=all(channel in WRITES_IDX_MAP for channel, _ in writes))
 
     def delete_thread(self, thread_id: str) -> None:
@@ -203,7 +194,8 @@ class HearthSaver(BaseCheckpointSaver[int]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        await self._off_loop(self.put_writes, config, writes, task_id, task_path)
+        if not self._can_wait(config, writes, task_id, task_path):
+            await self._off_loop(self.put_writes, config, writes, task_id, task_path)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await self._off_loop(self.get_tuple, config)
@@ -218,6 +210,10 @@ class HearthSaver(BaseCheckpointSaver[int]):
     ) -> AsyncIterator[CheckpointTuple]:
         for found in await self._off_loop(lambda: [*self.list(config, filter=filter, before=before, limit=limit)]):
             yield found
+
+    async def aflush(self, langgraph_thread_id: str) -> None:
+        """`flush`."""
+        await self._off_loop(self.flush, langgraph_thread_id)
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._off_loop(self.delete_thread, thread_id)
@@ -241,24 +237,38 @@ class HearthSaver(BaseCheckpointSaver[int]):
         """This saver: what may be stored is fixed in `serde`."""
         return self
 
-    @contextmanager
-    def _transaction(self, thread_id: str, *, durable: bool) -> Iterator[Session]:
-        staged: Sequence[Write] = ()
-        try:
-            with self._store.write(durable=durable or bool(self._staged.get(thread_id))) as session:
-                # Taken only now, when no other writer can come between them and the commit.
-                with self._lock:
-                    guard, staged = self._guards.get(thread_id), self._staged.pop(thread_id, ())
-                if guard is not None:
-                    guard(session)
-                for write in staged:
-                    write(session)
-                yield session
-        except BaseException:
-            if staged:
-                with self._lock:
-                    self._staged[thread_id] = [*staged, *self._staged.get(thread_id, ())]
-            raise
+    def _can_wait(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> bool:
+        """Whether these writes were put aside. Errors and interrupts are not: no checkpoint follows them."""
+        thread_id, namespace = _key(config)
+        special = any(channel in WRITES_IDX_MAP for channel, _ in writes)
+        if special or namespace or not self._riders.unites(thread_id):
+            return False
+        self._riders.put_aside(thread_id, self._write_rows(config, writes, task_id, task_path))
+        return True
+
+    def _write_rows(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Sequence[Columns]:
+        thread_id, namespace = _key(config)
+        rows = []
+        for index, (channel, value) in enumerate(writes):
+            kind, data = self.serde.dumps_typed(value)
+            rows.append(
+                {
+                    "thread_id": thread_id,
+                    "namespace": namespace,
+                    "checkpoint_id": get_checkpoint_id(config),
+                    "task_id": task_id,
+                    "idx": WRITES_IDX_MAP.get(channel, index),
+                    "task_path": task_path,
+                    "channel": channel,
+                    "kind": kind,
+                    "data": data,
+                }
+            )
+        return rows
 
     def _tuple(self, session: Session, row: CheckpointRow) -> CheckpointTuple:
         body = self.serde.loads_typed((row.kind, row.body))

@@ -111,16 +111,25 @@ def test_a_guard_that_refuses_stops_every_write_of_its_thread(store: Store, save
 
 
 def test_whatever_fails_nothing_is_kept_and_nothing_staged_is_forgotten(store: Store, saver: HearthSaver) -> None:
-    """A random sequence of puts in which staged writes fail, against a model of what must be there."""
+    """A random sequence of puts in which staged writes fail, against a model of what must be there.
+
+    With united writes, only checkpoints commit, and what failed or waited is there after the next one.
+    """
     names = iter(range(10**6))
 
     @settings(max_examples=40, deadline=None)
-    @given(plan=st.lists(st.tuples(st.booleans(), st.lists(st.booleans(), max_size=3)), min_size=1, max_size=6))
-    def holds(plan: list[tuple[bool, list[bool]]]) -> None:
+    @given(
+        plan=st.lists(st.tuples(st.booleans(), st.lists(st.booleans(), max_size=3)), min_size=1, max_size=6),
+        united=st.booleans(),
+    )
+    def holds(plan: list[tuple[bool, list[bool]]], united: bool) -> None:
         thread_id = f"t{next(names)}"
+        if united:
+            saver.unite(thread_id)
         waiting: list[str] = []
         broken = {"now": False}
-        for number, (as_writes, stages) in enumerate(plan, start=1):
+        for number, (writes_first, stages) in enumerate(plan, start=1):
+            as_writes = writes_first and not united
             for fails in stages:
                 name = f"{thread_id}-{next(names)}"
                 waiting.append(name)
@@ -128,6 +137,8 @@ def test_whatever_fails_nothing_is_kept_and_nothing_staged_is_forgotten(store: S
                 if fails:
                     broken["now"] = True
                     saver.stage(thread_id, lambda _: _fail_if(broken))
+            if writes_first and united:
+                _act(saver, thread_id, number, as_writes=True)
             before = (_mine(store, thread_id), _count(store, CheckpointRow), _count(store, CheckpointWriteRow))
             if broken["now"]:
                 with pytest.raises(KeyError):
@@ -160,6 +171,56 @@ def _titled(session: Session, title: str) -> None:
 def _fail_if(broken: dict[str, bool]) -> None:
     if broken["now"]:
         raise KeyError
+
+
+# United writes
+
+
+def test_united_writes_wait_for_the_checkpoint_and_need_no_rows_of_their_own(store: Store, saver: HearthSaver) -> None:
+    saver.unite("a")
+    config = _put(saver, "a", 1)
+    saver.stage("a", lambda session: _titled(session, "staged"))
+    saver.put_writes(config, [("n", 2)], "task")
+    assert (_titles(store), _count(store, CheckpointWriteRow)) == ([], 0)
+    _put(saver, "a", 2)
+    assert (_titles(store), _count(store, CheckpointWriteRow)) == (["staged"], 0)
+    saver.flush("a")
+    assert _count(store, CheckpointWriteRow) == 0
+
+
+@pytest.mark.parametrize("how", ["flush", "error"])
+def test_united_writes_that_no_checkpoint_follows_become_rows(store: Store, saver: HearthSaver, how: str) -> None:
+    saver.unite("a")
+    config = _put(saver, "a", 1)
+    saver.stage("a", lambda session: _titled(session, "staged"))
+    saver.put_writes(config, [("n", 2)], "task")
+    if how == "flush":
+        saver.flush("a")
+    else:
+        saver.put_writes(config, [("__error__", ValueError("no"))], "other")
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert ("task", "n", 2) in (found.pending_writes or [])
+    assert _titles(store) == ["staged"]
+
+
+def test_discarding_forgets_united_writes_and_unites_no_more(store: Store, saver: HearthSaver) -> None:
+    saver.unite("a")
+    config = _put(saver, "a", 1)
+    saver.put_writes(config, [("n", 2)], "task")
+    saver.discard("a")
+    saver.flush("a")
+    assert _count(store, CheckpointWriteRow) == 0
+    saver.put_writes(config, [("n", 3)], "task")
+    assert _count(store, CheckpointWriteRow) == 1
+
+
+async def test_a_graph_with_united_writes_ends_and_interrupts_like_any_other(store: Store, saver: HearthSaver) -> None:
+    saver.unite("a")
+    config: RunnableConfig = {"configurable": {"thread_id": "a"}}
+    assert (await _graph(saver, 5).ainvoke({"n": 0, "big": ""}, config, durability="sync"))["n"] == 5
+    assert _count(store, CheckpointWriteRow) == 0
+    assert [found.metadata["step"] async for found in saver.alist(config)] == [5, 4, 3, 2, 1, 0, -1]
 
 
 # Storing and finding
