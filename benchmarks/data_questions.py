@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import duckdb
 
 from openhearth.agents.agent import Agent
 from openhearth.config import load_settings
+from openhearth.tools.builtin import BUILTIN_TOOLS
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -108,7 +108,7 @@ QUESTIONS = (
 
 def expected(question: Question) -> tuple[str | float, ...]:
     with duckdb.connect() as database:
-        database.execute("CREATE VIEW orders AS SELECT * FROM read_csv(?)", [str(DATA / "orders.csv")])
+        database.read_csv(DATA / "orders.csv").create_view("orders")
         row = database.execute(question.answer).fetchone()
     assert row is not None
     return tuple(part if isinstance(part, str) else float(part) for part in row)
@@ -131,7 +131,7 @@ def _names(answer: str, part: str | float) -> bool:
 
 async def ask(question: Question, model: str, seed: int) -> dict[str, object]:
     settings = load_settings({"agent": {"seed": seed, "approve": "auto"}, "model": {"default": model}})
-    agent = Agent(tools=DEFAULT_TOOLS, workspace=DATA, settings=settings)
+    agent = Agent(tools=BUILTIN_TOOLS, workspace=DATA, settings=settings)
     began = time.perf_counter()
     result = await agent.arun(question.text)
     return {
@@ -144,9 +144,6 @@ async def ask(question: Question, model: str, seed: int) -> dict[str, object]:
         "run": result.run_id,
         "seconds": round(time.perf_counter() - began, 1),
     }
-
-
-DEFAULT_TOOLS = ("read_file", "write_file", "edit_file", "list_files", "search_text", "python", "shell", "sql")
 
 
 async def main() -> None:
@@ -174,5 +171,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory():
-        asyncio.run(main())
+    asyncio.run(main())
