@@ -159,7 +159,12 @@ async def test_escape_stops_the_turn_and_keeps_what_was_written(stage: ChatStage
         assert app.chat.query_one(Prompt).text == "and then this"
         assert len(app.chat.query(TurnView)) == 1
         assert not app.chat.query(ErrorMessage)
+        thread_id, written = app.chat.driver.thread_id, app.chat.query_one(Reply).source
     assert stage.status() == "cancelled"
+    again = stage.app(thread_id=thread_id)
+    async with again.run_test() as pilot:
+        await ready(pilot)
+        assert again.chat.query_one(Reply).source == written
 
 
 async def test_control_c_stops_and_a_second_one_quits(stage: ChatStage) -> None:

@@ -194,6 +194,9 @@ class TurnView(Vertical):
             self._end = None
 
     async def _finish(self, event: RunFinished) -> None:
+        if event.status in {"failed", "cancelled"} and self._reply is None and event.output.strip():
+            # What was written of a reply that never ended is kept as the run's output.
+            await self._add(Reply(event.output))
         await self._settle()
         if event.status not in {"waiting", "in_doubt"}:
             for card in self.cards():
