@@ -92,7 +92,8 @@ class Decoder:
     ) -> None:
         self.config = config
         self.device = device
-        self._embedding, self._layers, self._norm, self._head = embedding, layers, norm, head
+        self.layers = layers
+        self._embedding, self._norm, self._head = embedding, norm, head
         self._rotations = rotations(config.head_dim, config.rope_theta, config.rope_scaling, context, device)
 
     def __call__(self, ids: Tensor, cache: Cache, *, every_row: bool = False) -> Tensor:
@@ -103,7 +104,7 @@ class Decoder:
         start, end = cache.length, cache.length + ids.shape[0]
         place = place_rows(self.config, self._rotations, start, end)
         x = self._embedding(ids)
-        for layer, layer_cache in zip(self._layers, cache.views(end), strict=True):
+        for layer, layer_cache in zip(self.layers, cache.views(end), strict=True):
             x = layer(x, layer_cache, place)
         cache.length = end
         if not every_row:
