@@ -96,7 +96,7 @@ report(ended=True)
 """
     arena.settings = SandboxSettings(memory_mb=256)
     assert await arena.found(hoard, 4, 0.5) == {"ended": True}
-    result = await arena.inside(hoard, 120, 20)
+    result = await arena.inside(hoard, 60, 20)
     assert result.killed_for == "it used more than 256 MB of memory"
     assert result.exit_code is None
     assert result.duration_s < 15
