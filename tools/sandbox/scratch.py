@@ -9,13 +9,15 @@ import itertools
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from openhearth.tools.tree import OPEN_FOLDER
 
-_PREFIX = "openhearth-"
+_PREFIX = "openhearth-scratch-"
 _LOCK = "lock"
+_ABANDONED_S = 600.0
 
 
 class Scratch:
@@ -53,14 +55,23 @@ def sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             status = folder.lstat()
-            if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
-                continue
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(folder)
-            finally:
-                os.close(lock)
+            if status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode):
+                _remove_if_left(folder, age_s=time.time() - status.st_mtime)
+
+
+def _remove_if_left(folder: Path, age_s: float) -> None:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Just being made, or its owner was killed while removing it.
+        if age_s > _ABANDONED_S:
+            remove(folder)
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove(folder)
+    finally:
+        os.close(lock)
 
 
 def remove(folder: Path) -> None:

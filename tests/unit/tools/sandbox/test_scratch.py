@@ -78,6 +78,16 @@ def test_sweep_removes_what_a_killed_process_left_and_nothing_else(temporary_fol
     alive.close()
 
 
+def test_sweep_removes_a_folder_without_a_lock_only_when_it_is_old(temporary_folder: Path) -> None:
+    fresh, old = (temporary_folder / f"openhearth-scratch-{name}" for name in ("fresh", "old"))
+    for folder in (fresh, old):
+        (folder / "run-1").mkdir(parents=True)
+    os.utime(old, (1, 1))
+    sweep()
+    assert fresh.is_dir()
+    assert not old.exists()
+
+
 def test_a_process_that_ends_leaves_nothing(temporary_folder: Path) -> None:
     program = "from openhearth.tools.sandbox.scratch import Scratch\nScratch().new_run().joinpath('x').mkdir()\n"
     subprocess.run([sys.executable, "-c", program], check=True)
