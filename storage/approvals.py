@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import JsonValue
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from openhearth.errors import StorageError
@@ -75,11 +76,7 @@ def pending(session: Session, run_id: str | None = None) -> Sequence[ApprovalRow
 
 def of_call(session: Session, run_id: str, call_id: str) -> Sequence[ApprovalRow]:
     """Every question that was asked about this call, oldest first."""
-    return session.exec(
-        select(ApprovalRow)
-        .where(col(ApprovalRow.run_id) == run_id, col(ApprovalRow.call_id) == call_id)
-        .order_by(col(ApprovalRow.id))
-    ).all()
+    return session.execute(_OF_CALL, {"run": run_id, "call": call_id}).scalars().all()
 
 
 def call(row: ApprovalRow) -> ToolCall:
@@ -88,3 +85,10 @@ def call(row: ApprovalRow) -> ToolCall:
     if row.arguments is not None:
         values["arguments"] = row.arguments
     return ToolCall.model_validate(values)
+
+
+_OF_CALL = (
+    select(ApprovalRow)
+    .where(col(ApprovalRow.run_id) == bindparam("run"), col(ApprovalRow.call_id) == bindparam("call"))
+    .order_by(col(ApprovalRow.id))
+)

@@ -40,18 +40,28 @@ SCRIPT = """
 
 @dataclass(frozen=True)
 class Life:
-    """Seconds that an undisturbed process takes until its run exists, and from there to its end."""
+    """An undisturbed process: seconds until its run exists, lines it prints, and seconds from one line to the next."""
 
-    before: float
-    after: float
+    startup: float
+    lines: int
+    gap: float
 
 
-def _moment(index: int, life: Life) -> tuple[bool, float]:
-    """Whether to wait for the run first, and for how long after that (or after the start) to let it live."""
-    chance = random.Random(index).random()
+@dataclass(frozen=True)
+class Moment:
+    """An instant of a life: after so many lines, and so many seconds more."""
+
+    lines: int
+    delay: float
+
+
+def _moment(index: int, life: Life) -> Moment:
+    """The instants are spread evenly over what the process does, however slow the machine is, and random in between."""
+    chance = random.Random(index)
     if index < STARTUP_KILLS:
-        return False, life.before * (index + chance) / STARTUP_KILLS
-    return True, life.after * (index - STARTUP_KILLS + chance) / (INSTANTS - STARTUP_KILLS)
+        return Moment(0, life.startup * (index + chance.random()) / STARTUP_KILLS)
+    part = (index - STARTUP_KILLS + chance.random()) / (INSTANTS - STARTUP_KILLS)
+    return Moment(1 + int(part * (life.lines - 1)), chance.random() * 2 * life.gap)
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
@@ -64,20 +74,18 @@ def _measure(command: list[str]) -> Life:
     begun = time.monotonic()
     process = _start(command)
     assert process.stdout is not None
-    process.stdout.readline()
-    exists = time.monotonic()
+    times = [time.monotonic() for _ in process.stdout]
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    return Life(before=exists - begun, after=time.monotonic() - exists)
+    return Life(startup=times[0] - begun, lines=len(times), gap=(times[-1] - times[0]) / len(times))
 
 
-def _kill(command: list[str], index: int, life: Life) -> None:
-    waits, delay = _moment(index, life)
+def _kill(command: list[str], moment: Moment) -> None:
     process = _start(command)
     assert process.stdout is not None
-    if waits:
+    for _ in range(moment.lines):
         process.stdout.readline()
-    time.sleep(delay)
+    time.sleep(moment.delay)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=120)
 
@@ -129,14 +137,14 @@ def program_life(tmp_path_factory: pytest.TempPathFactory) -> Life:
 def test_a_program_that_is_killed_repeats_no_side_effect(tmp_path: Path, program_life: Life, index: int) -> None:
     file, marks = tmp_path / "work" / "hearth.db", tmp_path / "marks"
     program = [sys.executable, str(PROGRAM), str(file), str(marks)]
-    _kill([*program, "start"], index, program_life)
+    _kill([*program, "start"], _moment(index, program_life))
     run = _only_run(file)
     if run is None:
         assert not marks.exists(), "a tool ran for a run that nobody knows"
         return
     if index % 3 == 0 and run.status != "done":
         # The second process dies too, somewhere.
-        _kill([*program, "resume", run.id], STARTUP_KILLS + random.Random(-index).randrange(18), program_life)
+        _kill([*program, "resume", run.id], Moment(index % 5, program_life.gap * (index % 4)))
     command = [*program, "resume", run.id]
     while (current := _only_run(file)) is not None and current.status != "done":
         told = dict(line.split(" ", 1) for line in _finish(command).splitlines())
@@ -165,7 +173,7 @@ def test_hearth_run_that_is_killed_repeats_no_side_effect(
     tmp_path: Path, hearth_home: Path, hearth_life: Life, index: int
 ) -> None:
     file, log = hearth_home / "data" / "hearth.db", tmp_path / "work" / "log.txt"
-    _kill(_hearth_run(tmp_path), index, hearth_life)
+    _kill(_hearth_run(tmp_path), _moment(index, hearth_life))
     run = _only_run(file)
     if run is None:
         assert not log.exists(), "a tool ran for a run that nobody knows"

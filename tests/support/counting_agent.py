@@ -4,7 +4,8 @@
     counting_agent.py DATABASE MARKS resume RUN
     counting_agent.py DATABASE MARKS approve|deny APPROVAL RUN
 
-It prints `run ID` once the run exists, `ask APPROVAL NUMBER` for each question, and `status STATUS` at the end.
+It prints a line for each event: `run ID` once the run exists, `ask APPROVAL NUMBER` for each question, `status STATUS`
+at the end, `event TYPE` for all others.
 `count` appends its number to MARKS and may not be repeated; `put` appends its number and idempotency key and may.
 """
 
@@ -97,6 +98,8 @@ def _tell(event: Event) -> None:
         _say("ask", event.approval_id, event.call.arguments["number"])
     elif isinstance(event, RunFinished):
         _say("status", event.status)
+    else:
+        _say("event", event.type)
 
 
 async def main(database: str, action: str, *ids: str) -> None:
