@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -170,6 +171,9 @@ def progress(what: str, done: int, total: int) -> None:
 
 def main(run: Callable[[], int]) -> None:
     """Run a benchmark as a program; OpenHearth's own errors end it without a traceback."""
+    busy = os.getloadavg()[0]
+    if busy > physical_cores() / 2:
+        say(f"The machine is busy (load average {busy:.1f}): even ratios will be noise. Measure when it is quiet.")
     try:
         sys.exit(run())
     except HearthError as error:

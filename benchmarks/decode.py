@@ -5,8 +5,8 @@
 Decode is greedy and free: a story, continued past any end token, so that every side makes as many tokens; the speed is
 taken from the first token to the last. Prefill is the time from 512 prompt tokens to the first token. All sides run in
 this process, in turns, with one thread for each physical core. Ours is the converted store in its default precision.
-transformers holds the file's weights in its own model class, in float32, which decodes the same text as the file; in
-bfloat16 (`--dtype bfloat16`) it is slower still on processors without bfloat16 instructions.
+transformers holds the file's weights in its own model class, in float32, its default for GGUF files; `--dtype bfloat16`
+takes half the memory.
 """
 
 from __future__ import annotations
@@ -36,22 +36,25 @@ PREFILL_TOKENS = 512
 DECODE_BAR = 1.0
 PREFILL_BAR = 2.2
 LLAMA_CPP = "llama.cpp"
+PEERS = (LLAMA_CPP, "transformers")
 
 
 def run() -> int:
     parser = argument_parser(__doc__, repeats=5)
     parser.add_argument("--tokens", type=int, default=64, help="tokens to decode (64)")
     parser.add_argument("--without-peers", action="store_true", help="measure ours alone")
-    parser.add_argument("--without-transformers", action="store_true", help="compare with llama.cpp only")
+    parser.add_argument("--peer", action="append", choices=PEERS, dest="peers", help="may be repeated (both)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of transformers' weights")
     options = parser.parse_args()
-    peers = require_peers(["llama_cpp"], without=options.without_peers)
+    peers: Sequence[str | None] = options.peers or PEERS
+    needed = ["llama_cpp"] if LLAMA_CPP in peers else []
+    if not require_peers(needed, without=options.without_peers):
+        peers = [None]
     report = Report(options)
     with model_files(options) as models:
         for model in models:
-            compare(model, None if not peers else LLAMA_CPP, options, report)
-            if peers and not options.without_transformers:
-                compare(model, "transformers", options, report)
+            for peer in peers:
+                compare(model, peer, options, report)
     return report.finish()
 
 
