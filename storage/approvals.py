@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from openhearth.errors import StorageError
+from openhearth.storage import statements
 from openhearth.storage.columns import utc_now
 from openhearth.storage.ids import new_id
 from openhearth.storage.lookup import find
@@ -76,7 +76,13 @@ def pending(session: Session, run_id: str | None = None) -> Sequence[ApprovalRow
 
 def of_call(session: Session, run_id: str, call_id: str) -> Sequence[ApprovalRow]:
     """Every question that was asked about this call, oldest first."""
-    return session.execute(_OF_CALL, {"run": run_id, "call": call_id}).scalars().all()
+    if statements.values(session, ApprovalRow, ("id",), {"run_id": run_id, "call_id": call_id}) is None:
+        return []
+    return session.exec(
+        select(ApprovalRow)
+        .where(col(ApprovalRow.run_id) == run_id, col(ApprovalRow.call_id) == call_id)
+        .order_by(col(ApprovalRow.id))
+    ).all()
 
 
 def call(row: ApprovalRow) -> ToolCall:
@@ -85,10 +91,3 @@ def call(row: ApprovalRow) -> ToolCall:
     if row.arguments is not None:
         values["arguments"] = row.arguments
     return ToolCall.model_validate(values)
-
-
-_OF_CALL = (
-    select(ApprovalRow)
-    .where(col(ApprovalRow.run_id) == bindparam("run"), col(ApprovalRow.call_id) == bindparam("call"))
-    .order_by(col(ApprovalRow.id))
-)

@@ -53,12 +53,12 @@ def add(
     return message_id
 
 
-def get(session: Session, message_id: str) -> MessageRow:
-    """One row. Raises NotFoundError."""
-    row = statements.row(session, MessageRow, {"id": message_id})
-    if row is None:
+def message(session: Session, message_id: str) -> Message:
+    """One message. Raises NotFoundError."""
+    found = statements.values(session, MessageRow, ("body",), {"id": message_id})
+    if found is None:
         raise NotFoundError(f"No message is named {message_id!r}.")
-    return row
+    return Message.model_validate(found[0])
 
 
 def path(session: Session, head_id: str | None) -> list[Message]:

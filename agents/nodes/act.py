@@ -45,7 +45,7 @@ async def act(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
 
 
 def _find(session: Session, run: Execution, state: LoopState) -> tuple[ToolCall, Record]:
-    reply = messages.to_message(messages.get(session, state["reply"]))
+    reply = messages.message(session, state["reply"])
     call = reply.tool_calls[state["next_call"]]
     return call, look_up(session, run.run_id, call.id)
 

@@ -56,7 +56,7 @@ def test_messages_come_back_as_they_were(store: Store, thread_id: str) -> None:
         message_id = messages.add(session, thread_id, None, message)
     with store.read() as session:
         assert messages.path(session, message_id) == [message]
-        assert messages.to_message(messages.get(session, message_id)) == message
+        assert messages.message(session, message_id) == message
 
 
 def test_a_long_thread_can_be_read_and_deleted(store: Store, thread_id: str) -> None:
@@ -82,7 +82,7 @@ def test_a_message_that_does_not_exist_is_not_found(store: Store) -> None:
         with pytest.raises(NotFoundError):
             messages.path(session, "msg_none")
         with pytest.raises(NotFoundError):
-            messages.get(session, "msg_none")
+            messages.message(session, "msg_none")
 
 
 def test_a_message_of_another_thread_cannot_be_used(store: Store, thread_id: str) -> None:
