@@ -20,7 +20,7 @@ import tokenizers
 import torch
 
 from openhearth.errors import ModelUnavailableError
-from openhearth.models.architectures.decoder import Layer, build_decoder
+from openhearth.models.architectures.decoder import Decoder, Layer, build_decoder
 from openhearth.models.base import ProgressCallback
 from openhearth.models.devices import choose_device, physical_cores
 from openhearth.models.engine.cache import CachePool
@@ -67,16 +67,21 @@ class Engine:
 
         def each(build: Callable[[int], Layer], indices: range) -> list[Layer]:
             layers = []
-            with ThreadPoolExecutor(threads, thread_name_prefix="hearth-load") as pool:
-                for layer in pool.map(build, indices):
-                    layers.append(layer)
-                    if progress is not None:
-                        progress("Loading the model", len(layers), config.layers)
+            for layer in pool.map(build, indices):
+                layers.append(layer)
+                if progress is not None:
+                    progress("Loading the model", len(layers), config.layers)
             return layers
 
-        decoder = build_decoder(
-            config, opened.tensors, opened.manifest.linears, context=context, device=place, each=each
-        )
+        def build() -> Decoder:
+            return build_decoder(
+                config, opened.tensors, opened.manifest.linears, context=context, device=place, each=each
+            )
+
+        # A thread that ever ran a parallel operation keeps its OpenMP helpers. With more of them than cores, libgomp
+        # stops waiting actively, and decoding takes half as long again: so nothing here is parallel within a thread.
+        with ThreadPoolExecutor(threads + 1, "hearth-load", torch.set_num_threads, (1,)) as pool:
+            decoder = pool.submit(build).result()
         caches = CachePool(config, cache_threads, context, place)
         return cls(Runner(decoder, caches, context), opened, device=place, threads=threads, slots=cache_threads)
 

@@ -20,6 +20,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,17 @@ def convert(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
+        cancel = cancel or threading.Event()
         opened = open_source(source)
         try:
-            _write(opened, source, temporary, precision, progress, cancel or threading.Event(), dict(extra or {}))
+            # In a thread of its own, whose OpenMP helpers end with it: see Engine.load.
+            with ThreadPoolExecutor(1, "hearth-convert") as pool:
+                work = pool.submit(_write, opened, source, temporary, precision, progress, cancel, dict(extra or {}))
+                try:
+                    work.result()
+                finally:
+                    if not work.done():  # Ctrl-C arrives here, not in the thread
+                        cancel.set()
         finally:
             opened.close()
         _replace(temporary, store)
