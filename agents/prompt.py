@@ -52,8 +52,8 @@ def is_from_runtime(message: Message) -> bool:
 def data_reminder(tools: Sequence[ToolSpec]) -> str:
     """Stands below the user's messages where data is described: a small model follows what it read last."""
     return (
-        f"(To answer from the data files, reply with {_blocks(tools)}, and nothing else."
-        " Sort the result so that the answer is its first row.)"
+        f"(To answer from the data files, reply with {_blocks(tools)}, and nothing else: begin with the block,"
+        " without a plan before it. Sort the result so that the answer is its first row.)"
     )
 
 

@@ -89,8 +89,8 @@ class AgentSettings(Section):
     """Completion tokens of one round."""
     max_time_s: float = Field(default=1_800.0, gt=0)
     """Seconds of work; waiting for an approval does not count."""
-    temperature: float = Field(default=0.2, ge=0, le=5)
-    """Sampling temperature; 0 is greedy."""
+    temperature: float = Field(default=0.0, ge=0, le=5)
+    """Sampling temperature; 0 is greedy, which is repeatable and what small models compute best with."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus sampling."""
     seed: int | None = None

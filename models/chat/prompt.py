@@ -88,7 +88,7 @@ class PromptWriter:
     def _code_section(tools: Sequence[ToolSpec]) -> str:
         lines = [
             "# Code",
-            "You can run code. To run it, write one fenced code block; it is executed, and its output is sent to you.",
+            "To compute, write one fenced code block, then stop. It is run and you are shown its output.",
         ]
         lines += [f"```{tool.language} runs with {tool.name}: {tool.description}" for tool in tools]
         return "\n\n".join(lines)

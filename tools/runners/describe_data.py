@@ -13,7 +13,7 @@ import data_files
 import duckdb
 
 MOST_FILES = 8
-MOST_LISTED = 8
+MOST_LISTED = 20
 EXAMPLES = 2
 LONGEST_VALUE = 40
 LARGEST_READ = 200_000_000
