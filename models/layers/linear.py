@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 import torch
@@ -76,9 +76,9 @@ class Int8Linear:
 
     def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
         if x.shape[0] == 1:
-            return _finish(_linear_dynamic(x, self.packed), row_scale, self.bias)
+            return _finish(_linear_dynamic(x, self.packed, False), row_scale, self.bias)
         largest = _largest(x)
-        y = _linear_dynamic(x / largest, self.packed)
+        y = _linear_dynamic(x / largest, self.packed, False)
         return _finish(y, largest if row_scale is None else largest * row_scale, self.bias)
 
 
@@ -117,7 +117,7 @@ class WideInt8Linear:
         torch.mul(x, scale, out=rest)
         torch.round(rest, out=whole)
         rest.sub_(whole).mul_(_WIDE_STEPS)
-        first, second = _linear_dynamic(both, self.packed).chunk(2)
+        first, second = _linear_dynamic(both, self.packed, False).chunk(2)
         return first.add_(second, alpha=1 / _WIDE_STEPS)
 
     def _halves(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,8 +142,8 @@ def _finish(y: Tensor, row_scale: RowScale, bias: Tensor | None) -> Tensor:
     return torch.addcmul(bias, y, row_scale)
 
 
-def _linear_dynamic(x: Tensor, packed: torch.ScriptObject) -> Tensor:
-    return torch.ops.quantized.linear_dynamic.default(x, packed, False)  # type: ignore[no-any-return]
+_linear_dynamic: Callable[[Tensor, torch.ScriptObject, bool], Tensor] = torch.ops.quantized.linear_dynamic.default
+"""The bool is `reduce_range`, 7-bit activations: see `_pack`."""
 
 
 def _pack(weight: Tensor, scale: Tensor) -> torch.ScriptObject:
@@ -159,12 +159,17 @@ _selected = False
 
 
 def _select_fbgemm() -> None:
-    """The engine that packs is a setting of the process. PyTorch warns once that quantised tensors will go."""
+    """The engine that packs is a setting of the process. PyTorch warns once that quantised tensors will go.
+
+    Every operator looks for `__torch_function__` on its arguments. A packed weight answers by throwing and catching a
+    C++ exception, 15 microseconds a call; a class attribute that says "none" spares it.
+    """
     global _selected
     with _selection:
         if _selected:
             return
         torch.backends.quantized.engine = "fbgemm"
+        torch.ScriptObject.__torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             torch._make_per_channel_quantized_tensor(
