@@ -24,6 +24,7 @@ from openhearth.models.architectures.decoder import Decoder, Layer, build_decode
 from openhearth.models.base import ProgressCallback
 from openhearth.models.devices import choose_device, physical_cores
 from openhearth.models.engine.cache import CachePool
+from openhearth.models.engine.huge_pages import use_huge_pages
 from openhearth.models.engine.request import Finished, GenerationRequest, Output
 from openhearth.models.engine.runner import Runner, check_prompt
 from openhearth.models.loading.config import DecoderConfig
@@ -42,6 +43,10 @@ class Engine:
         self.precision: str = store.manifest.precision
         self._runner = runner
         self._worker = _Worker(threads, slots)
+        self._stop = threading.Event()
+        self._pages = threading.Thread(target=use_huge_pages, args=(self._stop,), name="hearth-huge-pages", daemon=True)
+        if device.type == "cpu":
+            self._pages.start()
 
     @classmethod
     def load(
@@ -128,8 +133,11 @@ class Engine:
         return logits  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End what is under way with an error and free the thread. Closing twice is fine."""
+        """End what is under way with an error and free the threads. Closing twice is fine."""
+        self._stop.set()
         self._worker.close()
+        if self._pages.ident is not None:
+            self._pages.join()
 
     def _submit(self, request: GenerationRequest, emit: Callable[[_Batch], None]) -> _Job:
         check_prompt(request.prompt, self.context_length, self.config.vocab_size)

@@ -166,6 +166,6 @@ async def test_a_listener_whose_loop_is_gone_harms_nobody(engine: Engine) -> Non
 def test_no_thread_is_left(tmp_path: Path) -> None:
     before = threading.active_count()
     engine = tiny_engine(tmp_path)
-    assert threading.active_count() == before + 1
+    assert threading.active_count() > before
     engine.close()
     assert threading.active_count() == before
