@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from openhearth.models.engine.request import Finished, GenerationRequest, Output
 from openhearth.models.engine.sampler import Sampler, logprob
 from openhearth.types import FinishReason, Timings, Usage
 
-_PREFILL_ROWS = 256
+_PREFILL_ROWS = 128
 """Prompt tokens of one step: enough to keep the processor busy, few enough to notice a cancel soon."""
 
 
@@ -118,15 +118,12 @@ class _Generation:
         return logits[0]
 
     def _sample(self, logits: Tensor, new: list[Output]) -> FinishReason | None:
-        probability: Callable[[int], float | None] = lambda _: None  # noqa: E731
-        if self._request.logprobs:
-            kept = logits.clone()
-            probability = lambda token: logprob(kept, token)  # noqa: E731
+        kept = logits.clone() if self._request.logprobs else None
         mask = None if self._constraint is None else self._constraint.mask()
         token = self._sampler.sample(logits, mask)
         if token in self._stop_ids:
             return "stop"
-        new.append(self._append(token, probability(token)))
+        new.append(self._append(token, None if kept is None else logprob(kept, token)))
         return "length" if self._count >= self._limit else None
 
     def _append(self, token: int, probability: float | None) -> Token:

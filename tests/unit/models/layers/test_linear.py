@@ -73,6 +73,18 @@ def test_without_row_scaling_one_outlier_ruins_the_others() -> None:
     assert error(bare[others], expected[others]) > 0.9
 
 
+@pytest.mark.parametrize("rows", [1, 9])
+def test_seven_bit_activations(rows: int) -> None:
+    """The path of processors that clip sums of 8-bit products."""
+    x, weight, bias = case(rows)
+    quantised, scale = quantise_rows(weight)
+    exact = F.linear(x, dequantise_rows(quantised, scale))
+    assert 0.002 < error(Int8Linear(quantised, scale, narrow=True)(x), exact) < 0.03
+    assert error(WideInt8Linear(quantised, scale, narrow=True)(x), exact) < 0.001
+    scaled = WideInt8Linear(quantised, scale, bias, narrow=True)(x, 0.5)
+    assert error(scaled, exact * 0.5 + bias) < 0.001
+
+
 def test_zero_rows_give_the_bias() -> None:
     _, weight, bias = case(1)
     quantised, scale = quantise_rows(weight)
