@@ -3,8 +3,8 @@
 python examples/01_hello.py
 """
 
-from openhearth import Agent
+from openhearth import Agent, Limits
 
-agent = Agent(model="smollm2-135m", instructions="You answer in one short sentence.")
+agent = Agent("You answer in one short sentence.", model="smollm2-135m", limits=Limits(max_reply_tokens=100))
 result = agent.run("What is a hearth?")
 print(result.output)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openhearth.agents.agent import Agent as Agent
     from openhearth.agents.agent import RunResult as RunResult
+    from openhearth.agents.spec import Limits as Limits
     from openhearth.config import Settings as Settings
     from openhearth.config import load_settings as load_settings
     from openhearth.errors import HearthError as HearthError
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "Agent": "openhearth.agents.agent",
     "RunResult": "openhearth.agents.agent",
+    "Limits": "openhearth.agents.spec",
     "Settings": "openhearth.config",
     "load_settings": "openhearth.config",
     "HearthError": "openhearth.errors",

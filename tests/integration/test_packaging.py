@@ -73,7 +73,7 @@ def test_the_sdist_holds_sources_and_licence(built: Path) -> None:
 def test_the_installed_wheel_works(clean_python: Path, tmp_path: Path) -> None:
     where = run(clean_python, "-c", "import openhearth.models.base as m; print(m.__file__)", cwd=tmp_path).strip()
     assert Path(where).is_relative_to(clean_python.parents[1])
-    out = run(clean_python, "-m", "openhearth.cli", "version", cwd=tmp_path)
+    out = run(clean_python.with_name("hearth"), "version", cwd=tmp_path)
     assert "0.1.0" in out
 
 
