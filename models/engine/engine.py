@@ -25,7 +25,7 @@ from openhearth.models.engine.cache import CachePool
 from openhearth.models.engine.huge_pages import use_huge_pages
 from openhearth.models.engine.request import Finished, GenerationRequest, Output
 from openhearth.models.engine.runner import Runner, check_prompt
-from openhearth.models.engine.worker import Batch, Job, Worker, opened
+from openhearth.models.engine.worker import Batch, Job, Worker, unwrap
 from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.store import ModelStore
 
@@ -103,7 +103,7 @@ class Engine:
         job = self._submit(request, emit)
         try:
             while True:
-                for output in opened(await outputs.get()):
+                for output in unwrap(await outputs.get()):
                     yield output
                     if isinstance(output, Finished):
                         return
@@ -116,7 +116,7 @@ class Engine:
         job = self._submit(request, outputs.put)
         try:
             while True:
-                for output in opened(outputs.get()):
+                for output in unwrap(outputs.get()):
                     yield output
                     if isinstance(output, Finished):
                         return
@@ -128,7 +128,7 @@ class Engine:
         check_prompt(ids, self.context_length + 1, self.config.vocab_size)
         answers: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._worker.submit(Job(lambda: iter([[self._runner.logits(ids)]]), answers.put))
-        (logits,) = opened(answers.get())
+        (logits,) = unwrap(answers.get())
         return logits  # type: ignore[no-any-return]
 
     def close(self) -> None:

@@ -123,7 +123,7 @@ async def test_syntax_errors_show_the_place(use: Use) -> None:
     [
         (
             "import no_such_package",
-            "Only the standard library and these packages are installed: dateutil, duckdb, numpy, pandas",
+            "packages are installed: dateutil, duckdb, numpy, pandas",
         ),
         ("open('orders.csv')", "The files in the workspace are: data/orders.csv."),
     ],
