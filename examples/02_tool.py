@@ -16,9 +16,10 @@ def exchange_rate(currency: str) -> float:
     return RATES[currency.upper()]
 
 
-with Agent(
-    "You look things up instead of guessing.", model=sys.argv[1] if sys.argv[1:] else None, tools=[exchange_rate]
-) as agent:
+INSTRUCTIONS = "You are an exchange desk. Call exchange_rate for every rate; you know none by heart."
+MODEL = sys.argv[1] if sys.argv[1:] else None
+
+with Agent(INSTRUCTIONS, model=MODEL, tools=[exchange_rate]) as agent:
     result = agent.run("How many euros is one Norwegian krone (NOK) worth?").raise_for_status()
     for message in result.messages:
         for call in message.tool_calls:
