@@ -47,7 +47,7 @@ lint: setup-dev ## ruff, mypy and the import contracts
 	@$(BIN)/lint-imports
 
 quick: setup-dev ## The tests that take under a minute
-	@$(BIN)/pytest -q -n $(WORKERS) -m 'not slow and not large'
+	@$(BIN)/pytest -q -n $(WORKERS) -m 'not slow and not large' tests/unit tests/snapshots
 
 test: lint ## Everything: lint and all tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup

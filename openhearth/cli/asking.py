@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rich.syntax import Syntax
@@ -22,11 +23,8 @@ class Decision:
     reason: str = ""
 
 
-def ask(row: ApprovalRow) -> Decision | None:
-    """Show what would happen and wait for an answer; None when the keyboard is gone (end of input).
-
-    Raises KeyboardInterrupt.
-    """
+async def ask(row: ApprovalRow, read_line: Callable[[], Awaitable[str | None]]) -> Decision | None:
+    """Show what would happen and wait for an answer; None when `read_line` gives None: the question is left open."""
     console = narration()
     name = clean(str(row.call["name"]))
     if row.in_doubt:
@@ -38,13 +36,12 @@ def ask(row: ApprovalRow) -> Decision | None:
         lexer = _LEXERS.get(name) or ("diff" if text.startswith(("--- ", "+++ ")) else "")
         console.print(Syntax(text, lexer, background_color="default", word_wrap=True) if lexer else Text(text))
     while True:
-        try:
-            answer = console.input(Text("[y]es, [n]o, or the reason why not: ", style="bold")).strip()
-        except EOFError:
-            return None
-        except KeyboardInterrupt:
+        console.print(Text("[y]es, [n]o, or the reason why not: ", style="bold"), end="")
+        line = await read_line()
+        if line is None:
             console.print()
-            raise
+            return None
+        answer = line.strip()
         if answer.lower() in _YES:
             return Decision(approve=True)
         if answer.lower() in _NO:

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
@@ -18,6 +19,8 @@ from openhearth.config import Settings
 from openhearth.events import Event, RunFinished
 from openhearth.storage import approvals
 from openhearth.storage.tables import ApprovalRow
+
+_LONGEST_LINE = 4096  # what a terminal hands over at most, in bytes
 
 Start = Callable[[Runtime], AsyncGenerator[Event, None]]
 
@@ -73,12 +76,7 @@ def _pending(runtime: Runtime, finished: RunFinished) -> list[ApprovalRow]:
 async def _decide(runtime: Runtime, pending: list[ApprovalRow], interrupts: _Interrupts) -> bool:
     """Ask about each; False when the person left a question open."""
     for row in pending:
-        with interrupts.default():
-            try:
-                decision = ask(row)
-            except KeyboardInterrupt:
-                interrupts.count += 1
-                return False
+        decision = await ask(row, interrupts.read_line)
         if decision is None:
             return False
         await runtime.decide(row.id, approve=decision.approve, reason=decision.reason, by=whoami())
@@ -99,6 +97,7 @@ class _Interrupts:
     def __init__(self, runtime: Runtime, view: View, progress: ProgressDisplay) -> None:
         self.run_id = ""
         self.count = 0
+        self._line: asyncio.Future[str | None] | None = None
         self._runtime = runtime
         self._view = view
         self._progress = progress
@@ -114,19 +113,31 @@ class _Interrupts:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
-    @contextmanager
-    def default(self) -> Iterator[None]:
-        """Ctrl-C as usual, for reading an answer."""
+    async def read_line(self) -> str | None:
+        """A line from the keyboard; None on Ctrl-C and at the end of input.
+
+        Ctrl-C comes through the event loop. `input()` loses one that falls between its last look and its read.
+        """
         loop = asyncio.get_running_loop()
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        keyboard = sys.stdin.fileno()
+        self._line = loop.create_future()
+        loop.add_reader(keyboard, self._typed, keyboard)
         try:
-            yield
+            return await self._line
         finally:
-            loop.add_signal_handler(signal.SIGINT, self._stop)
+            loop.remove_reader(keyboard)
+            self._line = None
+
+    def _typed(self, keyboard: int) -> None:
+        if self._line is not None and not self._line.done():
+            self._line.set_result(os.read(keyboard, _LONGEST_LINE).decode(errors="replace") or None)
 
     def _stop(self) -> None:
         self.count += 1
+        if self._line is not None and self.count == 1:
+            if not self._line.done():
+                self._line.set_result(None)
+            return
         if self.run_id and self.count == 1:
             self._view.stopping()
             self._runtime.cancel(self.run_id)

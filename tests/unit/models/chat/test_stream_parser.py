@@ -253,7 +253,7 @@ WRAPPERS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(ARGUMENTS, WRAPPERS, st.booleans()), min_size=1, max_size=3), st.booleans())
 def test_well_formed_calls_are_read_exactly(calls: list[tuple[dict[str, Any], str, bool]], with_text: bool) -> None:
     parts = ["Let me look." if with_text else ""]
