@@ -1,6 +1,6 @@
 """How often the default agent answers questions about `examples/data/orders.csv` rightly, seed by seed.
 
-    python benchmarks/data_questions.py [--model REF] [--seeds 10] [--only NAME …] [--json]
+    python benchmarks/data_questions.py [--model REF] [--seeds 10] [--temperature 0.2] [--only NAME …] [--json]
 
 The right answers are computed here with DuckDB, from the same file. An answer is right when it names every expected
 name, and every expected figure to the precision that it is given in (a figure may be rounded, not changed).
@@ -129,8 +129,8 @@ def _names(answer: str, part: str | float) -> bool:
     return False
 
 
-async def ask(question: Question, model: str, seed: int) -> dict[str, object]:
-    settings = load_settings({"agent": {"seed": seed, "approve": "auto"}, "model": {"default": model}})
+async def ask(question: Question, model: str, seed: int, temperature: float) -> dict[str, object]:
+    settings = load_settings({"agent": {"seed": seed, "temperature": temperature, "approve": "auto"}, "model": {"default": model}})
     agent = Agent(tools=BUILTIN_TOOLS, workspace=DATA, settings=settings)
     began = time.perf_counter()
     result = await agent.arun(question.text)
@@ -150,6 +150,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="qwen2.5-coder-1.5b")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--temperature", type=float, default=0.2, help="seeds change nothing at 0")
     parser.add_argument("--only", nargs="*", default=[question.name for question in QUESTIONS])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -158,7 +159,7 @@ async def main() -> None:
             continue
         rows = []
         for seed in range(options.seeds):
-            row = await ask(question, options.model, seed)
+            row = await ask(question, options.model, seed, options.temperature)
             rows.append(row)
             if options.json:
                 print(json.dumps(row), flush=True)
