@@ -130,7 +130,8 @@ def _names(answer: str, part: str | float) -> bool:
 
 
 async def ask(question: Question, model: str, seed: int, temperature: float) -> dict[str, object]:
-    settings = load_settings({"agent": {"seed": seed, "temperature": temperature, "approve": "auto"}, "model": {"default": model}})
+    choices = {"seed": seed, "temperature": temperature, "approve": "auto"}
+    settings = load_settings({"agent": choices, "model": {"default": model}})
     agent = Agent(tools=BUILTIN_TOOLS, workspace=DATA, settings=settings)
     began = time.perf_counter()
     result = await agent.arun(question.text)

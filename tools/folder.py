@@ -19,7 +19,7 @@ from typing import BinaryIO
 from openhearth.config import PROJECT_FILE
 from openhearth.errors import WorkspaceError
 from openhearth.tools.openat import open_beneath
-from openhearth.tools.tree import OPEN_FOLDER, is_hidden, walk
+from openhearth.tools.tree import OPEN_FOLDER, is_generated, is_hidden, walk
 
 SANDBOX_ROOT = "/workspace"
 """Where programs in the sandbox find the workspace; paths that begin with it mean the same file."""
@@ -148,12 +148,13 @@ class Folder:
                 file.write(content)
 
     def entries(self, path: str = ".") -> Iterator[Entry]:
-        """All files and folders beneath `path`; links, special files and `.git` are left out."""
+        """All files and folders beneath `path`; links, special files, `.git` and what lies in generated folders
+        (`tree.is_generated`) are left out."""
         parts = split_path(path, self.root)
         with self._explained(path):
             start = open_beneath(self._fd, parts, OPEN_FOLDER)
         os.close(start)
-        for node in itertools.islice(walk(self._fd, parts), _LONGEST_WALK):
+        for node in itertools.islice(walk(self._fd, parts, is_generated), _LONGEST_WALK):
             if node.is_folder or node.is_file:
                 yield Entry(node.path, node.is_folder, node.status.st_size)
 

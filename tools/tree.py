@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from openhearth.tools.openat import open_beneath
@@ -45,9 +45,20 @@ def is_hidden(name: str) -> bool:
     return name.casefold() == ".git"
 
 
-def walk(root: int, start: tuple[str, ...] = ()) -> Iterator[Node]:
+def is_generated(parts: tuple[str, ...], names: Collection[str]) -> bool:
+    """Whether the folder `parts`, which holds `names`, is large and can be made again: a virtual environment,
+    installed packages, or a cache that says so (https://bford.info/cachedir/)."""
+    return parts[-1] == "node_modules" or "pyvenv.cfg" in names or "CACHEDIR.TAG" in names
+
+
+def walk(
+    root: int,
+    start: tuple[str, ...] = (),
+    closed: Callable[[tuple[str, ...], Collection[str]], bool] = lambda parts, names: False,
+) -> Iterator[Node]:
     """Everything beneath `start` in the open folder `root`, `.git` left out; a folder comes before what it holds.
 
+    Nothing comes of a folder for which `closed` is true of its parts and what it holds; `start` is always open.
     What cannot be opened, or is gone meanwhile, is passed over. A folder is opened only after it was yielded.
     """
     waiting = [start]
@@ -58,15 +69,16 @@ def walk(root: int, start: tuple[str, ...] = ()) -> Iterator[Node]:
         except OSError:
             continue
         try:
-            nodes = list(_nodes(fd, parent))
+            names = sorted(os.listdir(fd))  # noqa: PTH208 - by descriptor
+            nodes = [] if parent != start and closed(parent, names) else list(_nodes(fd, parent, names))
         finally:
             os.close(fd)
         yield from nodes
         waiting += [node.parts for node in reversed(nodes) if node.is_folder and len(node.parts) < DEEPEST]
 
 
-def _nodes(fd: int, parent: tuple[str, ...]) -> Iterator[Node]:
-    for name in sorted(os.listdir(fd)):
+def _nodes(fd: int, parent: tuple[str, ...], names: Collection[str]) -> Iterator[Node]:
+    for name in names:
         if not is_hidden(name):
             with contextlib.suppress(OSError):
                 yield Node((*parent, name), os.stat(name, dir_fd=fd, follow_symlinks=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from openhearth.errors import WorkspaceError
@@ -67,7 +67,7 @@ class _TakeOver:
         settings = self.copy.settings
         found: dict[tuple[str, ...], Node] = {}
         size = 0
-        for node in walk(self.root):
+        for node in walk(self.root, (), self._is_closed):
             found[node.parts] = node
             size += node.status.st_size if node.is_file else 0
             if len(found) > settings.workspace_files or size > settings.workspace_mb << 20:
@@ -79,6 +79,12 @@ class _TakeOver:
             if node.status.st_mode & wanted != wanted:
                 self._open_up(node, wanted)
         return found
+
+    def _is_closed(self, parts: tuple[str, ...], names: Collection[str]) -> bool:
+        closed = parts in self.copy.closed
+        if closed and names:
+            self.notes.append(f"{_shown('/'.join(parts))} is a generated folder; nothing was taken over from it")
+        return closed
 
     def _open_up(self, node: Node, mode: int) -> None:
         parent = open_beneath(self.root, node.parts[:-1], OPEN_FOLDER)

@@ -1,8 +1,9 @@
 """The copy of a workspace that a program may change, and taking over what it changed.
 
-The copy leaves out `.git` and special files; links are copied as links and never followed. Afterwards, with the
-program and all it started dead, regular files and folders that differ are applied to the real workspace, one atomic
-rename each, without suid and sgid bits. What changed on the host in the meantime is a conflict and stays as it is.
+The copy leaves out `.git`, special files and what lies in generated folders (`tree.is_generated`); links are copied
+as links and never followed. Afterwards, with the program and all it started dead, regular files and folders that
+differ are applied to the real workspace, one atomic rename each, without suid and sgid bits. What changed on the host
+in the meantime is a conflict and stays as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from openhearth.config import SandboxSettings
 from openhearth.errors import SandboxError, WorkspaceError
 from openhearth.tools.openat import open_beneath
 from openhearth.tools.text import plural
-from openhearth.tools.tree import OPEN_FOLDER, Node, walk
+from openhearth.tools.tree import OPEN_FOLDER, Node, is_generated, walk
 
 READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -61,6 +62,8 @@ class WorkspaceCopy:
         self.files: dict[tuple[str, ...], CopiedFile] = {}
         self.folders: set[tuple[str, ...]] = set()
         self.links: dict[tuple[str, ...], str] = {}
+        self.closed: set[tuple[str, ...]] = set()
+        """Generated folders, which are empty in the copy."""
         self.notes: list[str] = []
         self._count = 0
         self._size = 0
@@ -72,7 +75,7 @@ class WorkspaceCopy:
         try:
             self._give(lambda uid: os.fchown(target, uid, uid))
             # The walk yields what a folder holds in one go, so each folder is opened once.
-            for parent, nodes in itertools.groupby(walk(source), key=lambda node: node.parts[:-1]):
+            for parent, nodes in itertools.groupby(walk(source, (), self._close), key=lambda node: node.parts[:-1]):
                 with _opened(source, target, parent) as folders:
                     if folders is not None:
                         for node in nodes:
@@ -80,6 +83,11 @@ class WorkspaceCopy:
         finally:
             os.close(source)
             os.close(target)
+
+    def _close(self, parts: tuple[str, ...], names: Collection[str]) -> bool:
+        if is_generated(parts, names):
+            self.closed.add(parts)
+        return parts in self.closed
 
     def _copy_node(self, source: int, target: int, node: Node) -> None:
         """Copy one thing from the open folder `source` to its counterpart `target`."""

@@ -198,6 +198,14 @@ def test_entries_leave_out_links_and_git(workspace: Path) -> None:
         ]
 
 
+def test_entries_pass_over_what_is_generated_unless_asked_for(workspace: Path) -> None:
+    (workspace / "env").mkdir()
+    (workspace / "env" / "pyvenv.cfg").write_text("")
+    with Folder(workspace) as folder:
+        assert [entry.path for entry in folder.entries()] == ["data", "env", "data/a.txt"]
+        assert [entry.path for entry in folder.entries("env")] == ["env/pyvenv.cfg"]
+
+
 def test_walk_stops_at_a_depth(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d"] * (DEEPEST + 5))
     deep.mkdir(parents=True)

@@ -244,3 +244,30 @@ def test_large_and_many_changes_stay_bounded(source: Path, tmp_path: Path) -> No
     assert len(changes) == 61
     assert sum(bool(change.diff) for change in changes) == 50
     assert (source / "large.txt").stat().st_size == 500_000
+
+
+@pytest.fixture
+def generated(source: Path) -> Path:
+    for path in ("env/pyvenv.cfg", "env/lib/a.py", "web/node_modules/b.js", "out/CACHEDIR.TAG", "out/c.bin"):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_text("x" * 100)
+    return source
+
+
+def test_generated_folders_are_empty_in_the_copy_and_count_for_nothing(generated: Path, tmp_path: Path) -> None:
+    copy = copied(generated, tmp_path, workspace_files=12)
+    found = {str(path.relative_to(copy.target)) for path in copy.target.rglob("*")}
+    assert {"env", "web", "web/node_modules", "out"} <= found
+    assert not any("/" in name and name.split("/")[0] in ("env", "out") for name in found)
+
+
+def test_nothing_is_taken_over_from_a_generated_folder(generated: Path, tmp_path: Path) -> None:
+    before = snapshot(generated)
+    copy = copied(generated, tmp_path)
+    (copy.target / "env" / "pyvenv.cfg").write_text("evil")
+    (copy.target / "web" / "node_modules").rmdir()
+    outcome = take_over(copy)
+    assert outcome.changes == ()
+    assert any("env is a generated folder" in note for note in outcome.notes)
+    assert any(note.startswith("web/node_modules was not applied") for note in outcome.notes)
+    assert snapshot(generated) == before
