@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,16 @@ def test_tool(run: Run, large_home: Path) -> None:
     done = run("02_tool.py", home=large_home)
     assert "exchange_rate({'currency': 'NOK'})" in done.stderr
     assert "0.085" in done.stdout
+
+
+@pytest.mark.large
+@pytest.mark.slow
+def test_the_snippet_of_the_readme(run: Run, large_home: Path, tmp_path: Path) -> None:
+    found = re.search(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(found[1], encoding="utf-8")
+    assert "0.085" in run(str(snippet), home=large_home).stdout
 
 
 @pytest.mark.slow

@@ -250,6 +250,8 @@ async def test_sql_cannot_write(use: Use, workspace: Path) -> None:
 async def test_describe_shows_rows_types_and_what_columns_hold(workspace: Path, sandbox: BwrapSandbox) -> None:
     (workspace / "people.tsv").write_text("name\tjoined\nAda\t31/01/2024\n")
     (workspace / "notes.txt").write_text("not data")
+    (workspace / ".tool").mkdir()
+    (workspace / ".tool" / "cache.json").write_text("[1]")
     described = await describe_files(workspace, sandbox)
     people, orders = described.split("\n\n")
     assert orders.splitlines()[0] == "data/orders.csv (table orders): 3 rows"

@@ -11,7 +11,7 @@ WORKSPACE = "/workspace"
 MOST_FILES = 100
 MOST_LOOKED_AT = 20_000
 MOST_COLUMNS = 60
-SKIPPED_FOLDERS = {"__pycache__", "node_modules", ".venv", ".git"}
+SKIPPED_FOLDERS = {"__pycache__", "node_modules"}  # and hidden ones
 
 READERS = {
     ".csv": "read_csv",
@@ -114,8 +114,8 @@ def written(pairs: list[tuple[str, str]]) -> str:
 def _paths() -> Iterable[str]:
     looked_at = 0
     for folder, folders, names in os.walk(WORKSPACE):
-        folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
-        for name in sorted(names):
+        folders[:] = sorted(name for name in folders if not (name.startswith(".") or name in SKIPPED_FOLDERS))
+        for name in sorted(name for name in names if not name.startswith(".")):
             path = os.path.join(folder, name)
             if os.path.isfile(path):
                 yield os.path.relpath(path, WORKSPACE)

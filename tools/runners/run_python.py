@@ -19,7 +19,7 @@ MOST_FRAMES = 8
 MOST_NAMES = 6
 MOST_FILES = 20
 MOST_LOOKED_AT = 2_000
-SKIPPED_FOLDERS = {"__pycache__", "node_modules", ".venv", ".git"}
+SKIPPED_FOLDERS = {"__pycache__", "node_modules"}  # and hidden ones
 
 
 def main() -> None:
@@ -130,7 +130,7 @@ def files() -> list[str]:
     found: list[str] = []
     looked_at = 0
     for folder, folders, names in os.walk(WORKSPACE):
-        folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
+        folders[:] = sorted(name for name in folders if not (name.startswith(".") or name in SKIPPED_FOLDERS))
         found += [os.path.relpath(os.path.join(folder, name), WORKSPACE) for name in sorted(names)]
         looked_at += len(names) + 1
         if len(found) >= MOST_FILES or looked_at > MOST_LOOKED_AT:
