@@ -18,7 +18,7 @@ from _peers import hugging_face_model
 from _text import MIXED
 
 from openhearth.models.architectures.decoder import Decoder, build_decoder
-from openhearth.models.engine.cache import SequenceCache
+from openhearth.models.architectures.solo import Solo
 from openhearth.models.loading.store import ModelStore
 
 MEAN_BAR = 0.02
@@ -68,14 +68,13 @@ def reference_logits(model: ModelFiles, ids: Sequence[int]) -> torch.Tensor:
 
 
 def prefill(decoder: Decoder, ids: Sequence[int]) -> Iterator[torch.Tensor]:
-    cache = SequenceCache(decoder.config, len(ids), CPU)
-    yield decoder(torch.tensor(ids), cache, every_row=True)
+    yield Solo(decoder, len(ids))(ids, every_row=True)
 
 
 def decode(decoder: Decoder, ids: Sequence[int]) -> Iterator[torch.Tensor]:
-    cache = SequenceCache(decoder.config, len(ids), CPU)
+    solo = Solo(decoder, len(ids))
     for token in ids:
-        yield decoder(torch.tensor([token]), cache)
+        yield solo([token])
 
 
 def differences(reference: torch.Tensor, logits: Iterator[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

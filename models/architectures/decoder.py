@@ -9,48 +9,48 @@ few of them: projections are fused, positions rotate by one complex product, sca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from openhearth.models.architectures.layout import LAYER_LINEARS, layer_prefix
+from openhearth.models.architectures.step import Step
 from openhearth.models.layers.attention import attend, causal_mask
 from openhearth.models.layers.embedding import Embedding
 from openhearth.models.layers.linear import Linear, LinearKind, build_linear
 from openhearth.models.layers.norm import RMSNorm
+from openhearth.models.layers.paged import KVStore, LayerKV
 from openhearth.models.layers.rope import rotate_, rotations, spread
 from openhearth.models.loading.config import DecoderConfig
 
 
-class Cache(Protocol):
-    """Keys and values of one sequence, of which `length` are filled."""
-
-    length: int
-
-    def views(self, end: int) -> Sequence[LayerCache]:
-        """Make room for `end` tokens and show each layer the cache as it needs it for the rows from `length` on."""
-        ...
-
-
-@dataclass(slots=True, frozen=True)
-class LayerCache:
-    """One layer's part of a cache: where new rows go, [rows, 2, kv_heads, head_dim], and what they see when they are
-    there, each [1, kv_heads, end, head_dim]."""
-
-    new: Tensor
-    keys: Tensor
-    values: Tensor
-
-
-@dataclass(slots=True, frozen=True)
 class Place:
-    """Where a step's rows stand in their sequence, as all layers need it: see `spread` and `causal_mask`."""
+    """Where a step's rows stand in their sequences, as all layers need it: see `spread` and `attend`."""
 
-    rotation: Tensor
-    mask: Tensor | None
+    __slots__ = ("_masks", "_slots", "rotation", "step")
+
+    def __init__(self, rotation: Tensor, step: Step) -> None:
+        self.rotation = rotation
+        self.step = step
+        self._masks: dict[int | None, list[Tensor | None]] = {}
+        self._slots: dict[int, Tensor] = {}
+
+    def masks(self, window: int | None = None) -> list[Tensor | None]:
+        """One `causal_mask` for each sequence of the step; made once for all layers with the same window."""
+        masks = self._masks.get(window)
+        if masks is None:
+            device = self.step.ids.device
+            masks = [causal_mask(span.length - span.rows, span.rows, device, window) for span in self.step.spans]
+            self._masks[window] = masks
+        return masks
+
+    def slots_of(self, index: int) -> Tensor:
+        """`Step.slots_of`, made once for all layers."""
+        slots = self._slots.get(index)
+        if slots is None:
+            slots = self._slots[index] = self.step.slots_of(index)
+        return slots
 
 
 class Layer:
@@ -64,13 +64,13 @@ class Layer:
         self.attention_norm, self.mlp_norm = norms["attention_norm"], norms["mlp_norm"]
         self.qkv, self.o, self.up_gate, self.down = (linears[name] for name in LAYER_LINEARS)
 
-    def __call__(self, x: Tensor, cache: LayerCache, place: Place) -> Tensor:
-        """Put keys and values of the rows `x` into `cache`, add the block's part to `x` in place, and return it."""
+    def __call__(self, x: Tensor, kv: LayerKV, place: Place) -> Tensor:
+        """Put keys and values of the rows `x` into `kv`, add the block's part to `x` in place, and return it."""
         projected = self.qkv(*self.attention_norm(x))
         rotate_(projected, place.rotation)
         queries, keys_values = projected.split_with_sizes(self._widths, 1)
-        cache.new.copy_(keys_values.view(cache.new.shape))
-        x.add_(self.o(attend(queries, cache.keys, cache.values, place.mask)))
+        kv.write(keys_values, place.step.slots)
+        x.add_(self.o(attend(queries, kv, place.step.spans, place.masks(), place.slots_of)))
         up_gate = self.up_gate(*self.mlp_norm(x))
         # up * sigmoid(gate), then times gate: SwiGLU in two operations.
         return x.add_(self.down(F.glu(up_gate).mul_(up_gate[:, self.inner :])))
@@ -96,26 +96,33 @@ class Decoder:
         self._embedding, self._norm, self._head = embedding, norm, head
         self._rotations = rotations(config.head_dim, config.rope_theta, config.rope_scaling, context, device)
 
-    def __call__(self, ids: Tensor, cache: Cache, *, every_row: bool = False) -> Tensor:
-        """Run `ids` [rows] at the end of `cache`; logits float32 of the last row, or of every row, [rows, vocabulary].
+    def __call__(self, step: Step, kv: KVStore) -> Tensor:
+        """Run the rows of `step`, whose keys and values go into `kv`; logits float32 [wanted rows, vocabulary].
 
-        The rows must fit the context that the decoder was built for.
+        Positions must lie within the context that the decoder was built for.
         """
-        start, end = cache.length, cache.length + ids.shape[0]
-        place = place_rows(self.config, self._rotations, start, end)
-        x = self._embedding(ids)
-        for layer, layer_cache in zip(self.layers, cache.views(end), strict=True):
-            x = layer(x, layer_cache, place)
-        cache.length = end
-        if not every_row:
-            x = x[-1:]
+        place = place_rows(self.config, self._rotations, step)
+        x = self._embedding(step.ids)
+        for layer, layer_kv in zip(self.layers, kv.views(step.spans), strict=True):
+            x = layer(x, layer_kv, place)
+        if step.wanted is not None:
+            x = x.index_select(0, step.wanted)
         return self._head(*self._norm(x))
 
+    def new_store(self, blocks: int) -> KVStore:
+        """An empty store of `blocks` blocks for this decoder."""
+        config = self.config
+        return KVStore(config.layers, config.kv_heads, config.head_dim, blocks, device=self.device)
 
-def place_rows(config: DecoderConfig, table: Tensor, start: int, end: int) -> Place:
-    """The place [start, end); `table` holds the `rotations` of all positions."""
-    rotation = spread(table[start:end], config.heads + config.kv_heads, config.kv_heads)
-    return Place(rotation, causal_mask(start, end - start, table.device))
+
+def place_rows(config: DecoderConfig, table: Tensor, step: Step) -> Place:
+    """The place of the rows of `step`; `table` holds the `rotations` of all positions."""
+    if len(step.spans) == 1:
+        end = step.spans[0].length
+        rows = table[end - step.spans[0].rows : end]
+    else:
+        rows = table.index_select(0, step.positions)
+    return Place(spread(rows, config.heads + config.kv_heads, config.kv_heads), step)
 
 
 def build_layer(

@@ -4,49 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from openhearth.models.architectures.decoder import LayerCache
-from openhearth.models.loading.config import DecoderConfig
-
-_CHUNK = 512
-"""Tokens by which a cache grows."""
+from openhearth.models.layers.paged import BLOCK, KVStore
 
 
 class SequenceCache:
-    """Keys and values of one token sequence, float32 [layers, 2, kv_heads, capacity, head_dim].
+    """The blocks of one token sequence. `tokens[:length]` are the ids whose keys and values are filled in."""
 
-    `tokens[:length]` are the ids whose keys and values are filled in.
-    """
-
-    def __init__(self, config: DecoderConfig, context: int, device: torch.device) -> None:
+    def __init__(self, blocks: range) -> None:
         self.length = 0
         self.tokens: list[int] = []
         self.key: str | None = None
         self.used = 0
         self.busy = False
-        self._context = context
-        self._data = torch.empty(config.layers, 2, config.kv_heads, 0, config.head_dim, device=device)
-
-    def views(self, end: int) -> Sequence[LayerCache]:
-        """See `architectures.decoder.Cache`."""
-        self._reserve(end)
-        new = self._data[:, :, :, self.length : end].permute(0, 3, 1, 2, 4).unbind(0)
-        seen = self._data[:, :, None, :, :end]
-        return [LayerCache(*parts) for parts in zip(new, seen[:, 0].unbind(0), seen[:, 1].unbind(0), strict=True)]
+        self.blocks = blocks
 
     def truncate(self, length: int) -> None:
         """Forget what stands behind the first `length` tokens."""
         self.length = min(self.length, length)
         del self.tokens[self.length :]
-
-    def copy_prefix(self, other: SequenceCache, length: int) -> None:
-        """Become the first `length` tokens of `other`."""
-        self.length = 0
-        self._reserve(length)
-        self._data[:, :, :, :length] = other._data[:, :, :, :length]
-        self.length = length
-        self.tokens = other.tokens[:length]
 
     def common_prefix(self, prompt: Sequence[int]) -> int:
         """How many of the filled tokens begin `prompt`."""
@@ -56,21 +31,16 @@ class SequenceCache:
                 return index
         return limit
 
-    def _reserve(self, length: int) -> None:
-        layers, two, heads, capacity, dim = self._data.shape
-        if length <= capacity:
-            return
-        capacity = max(min(-(-length // _CHUNK) * _CHUNK, self._context), length)
-        grown = self._data.new_empty(layers, two, heads, capacity, dim)
-        grown[:, :, :, : self.length] = self._data[:, :, :, : self.length]
-        self._data = grown
-
 
 class CachePool:
-    """At most `size` caches. The least recently used one makes room; a busy one is never touched."""
+    """At most `size` caches, which share the blocks of `kv`.
 
-    def __init__(self, config: DecoderConfig, size: int, context: int, device: torch.device) -> None:
-        self._config, self._size, self._context, self._device = config, size, context, device
+    The least recently used one makes room; a busy one is never touched.
+    """
+
+    def __init__(self, kv: KVStore, size: int) -> None:
+        self.kv, self._size = kv, size
+        self._each = kv.blocks // size
         self._entries: list[SequenceCache] = []
         self._clock = 0
 
@@ -86,7 +56,7 @@ class CachePool:
         length = shared[id(best)] if best is not None else 0
         entry = self._own(best, length, key)
         if best is not None and entry is not best and shared.get(id(entry), 0) < length:
-            entry.copy_prefix(best, length)
+            self._copy_prefix(best, entry, length)
         else:
             entry.truncate(shared.get(id(entry), 0))
         entry.key, entry.busy = key, True
@@ -109,7 +79,14 @@ class CachePool:
         if best in free and best is not None and length and length >= best.length - 1 and key in (None, best.key):
             return best
         if len(self._entries) < self._size:
-            entry = SequenceCache(self._config, self._context, self._device)
+            first = len(self._entries) * self._each
+            entry = SequenceCache(range(first, first + self._each))
             self._entries.append(entry)
             return entry
         return min(free, key=lambda e: (e is best, e.used))
+
+    def _copy_prefix(self, source: SequenceCache, target: SequenceCache, length: int) -> None:
+        for index in range(-(-length // BLOCK)):
+            self.kv.copy_block(source.blocks[index], target.blocks[index])
+        target.length = length
+        target.tokens = source.tokens[:length]

@@ -26,6 +26,7 @@ from openhearth.models.engine.huge_pages import use_huge_pages
 from openhearth.models.engine.request import Finished, GenerationRequest, Output
 from openhearth.models.engine.runner import Runner, check_prompt
 from openhearth.models.engine.worker import Batch, Job, Worker, unwrap
+from openhearth.models.layers.paged import BLOCK
 from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.store import ModelStore
 
@@ -86,7 +87,7 @@ class Engine:
         # stops waiting actively, and decoding takes half as long again: so nothing here is parallel within a thread.
         with ThreadPoolExecutor(threads + 1, "hearth-load", torch.set_num_threads, (1,)) as pool:
             decoder = pool.submit(build).result()
-        caches = CachePool(config, cache_threads, context, place)
+        caches = CachePool(decoder.new_store(cache_threads * -(-context // BLOCK)), cache_threads)
         return cls(Runner(decoder, caches, context), files, device=place, threads=threads, slots=cache_threads)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Output, None]:

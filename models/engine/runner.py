@@ -10,6 +10,8 @@ from torch import Tensor
 
 from openhearth.errors import ContextOverflowError
 from openhearth.models.architectures.decoder import Decoder
+from openhearth.models.architectures.solo import Solo
+from openhearth.models.architectures.step import Part, Step
 from openhearth.models.engine.cache import CachePool, SequenceCache
 from openhearth.models.engine.request import Finished, GenerationRequest, Output, Token
 from openhearth.models.engine.sampler import Sampler, logprob
@@ -35,17 +37,14 @@ class Runner:
         check_prompt(request.prompt, self.context, self.decoder.config.vocab_size)
         cache = self.caches.acquire(request.prompt, request.cache_key)
         try:
-            yield from _Generation(self.decoder, cache, request, self.context, started).run()
+            yield from _Generation(self, cache, request, started).run()
         finally:
             self.caches.release(cache)
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits of every position, from an empty cache, which is dropped."""
-        cache = SequenceCache(self.decoder.config, self.context, self.decoder.device)
-        rows = [
-            self.decoder(torch.tensor(ids[i : i + _PREFILL_ROWS], device=self.decoder.device), cache, every_row=True)
-            for i in range(0, len(ids), _PREFILL_ROWS)
-        ]
+        solo = Solo(self.decoder, len(ids))
+        rows = [solo(ids[i : i + _PREFILL_ROWS], every_row=True) for i in range(0, len(ids), _PREFILL_ROWS)]
         return torch.cat(rows).cpu()
 
 
@@ -65,14 +64,13 @@ def check_prompt(prompt: Sequence[int], context: int, vocabulary: int) -> None:
 class _Generation:
     """The state of one request while it runs."""
 
-    def __init__(
-        self, decoder: Decoder, cache: SequenceCache, request: GenerationRequest, context: int, started: float
-    ) -> None:
-        self._decoder, self._cache, self._request, self._started = decoder, cache, request, started
+    def __init__(self, runner: Runner, cache: SequenceCache, request: GenerationRequest, started: float) -> None:
+        self._decoder, self._kv, context = runner.decoder, runner.caches.kv, runner.context
+        self._cache, self._request, self._started = cache, request, started
         self._constraint = request.constraint
         self._sampler = Sampler(request.sampling, request.prompt)
         stop = request.stop_ids
-        self._stop_ids = frozenset(decoder.config.eos_ids) if stop is None else stop
+        self._stop_ids = frozenset(self._decoder.config.eos_ids) if stop is None else stop
         self._limit = min(request.sampling.max_tokens or context, context - len(request.prompt))
         self._cached = cache.length
         self._unread: list[int] = list(request.prompt[cache.length :])
@@ -112,8 +110,11 @@ class _Generation:
     def _read(self, count: int) -> Tensor:
         """Run the next `count` unread tokens through the model; logits of the last, [vocabulary]."""
         ids = self._unread[:count]
-        logits = self._decoder(torch.tensor(ids, device=self._decoder.device), self._cache)
-        self._cache.tokens.extend(ids)
+        cache = self._cache
+        step = Step.of([Part(ids, cache.length, cache.blocks)], self._decoder.device)
+        logits = self._decoder(step, self._kv)
+        cache.tokens.extend(ids)
+        cache.length += count
         del self._unread[:count]
         return logits[0]
 

@@ -28,10 +28,12 @@ import torch
 from torch import Tensor
 
 from openhearth.errors import CancelledError, DiskFullError
-from openhearth.models.architectures.decoder import LayerCache, build_layer, place_rows
+from openhearth.models.architectures.decoder import build_layer, place_rows
 from openhearth.models.architectures.layout import LAYER_LINEARS, layer_prefix, layer_tensors
+from openhearth.models.architectures.solo import whole_text
 from openhearth.models.base import ProgressCallback
 from openhearth.models.layers.linear import Linear, LinearKind, RowScale
+from openhearth.models.layers.paged import KVStore
 from openhearth.models.layers.quantise import quantise_rows, smoothing_factors
 from openhearth.models.layers.rope import rotations
 from openhearth.models.loading import store as layout
@@ -197,9 +199,10 @@ class _Calibration:
         rows = hidden.shape[0]
         self._config, self._hidden = config, hidden
         table = rotations(config.head_dim, config.rope_theta, config.rope_scaling, rows, _CPU)
-        self._place = place_rows(config, table, 0, rows)
-        cache = torch.empty(2, 1, config.kv_heads, rows, config.head_dim)
-        self._cache = LayerCache(cache[:, 0].permute(2, 0, 1, 3), cache[0], cache[1])
+        step, blocks = whole_text(rows)
+        self._place = place_rows(config, table, step)
+        store = KVStore(1, config.kv_heads, config.head_dim, blocks, device=_CPU)
+        (self._kv,) = store.views(step.spans)
 
     def smooth(self, tensors: dict[str, Tensor]) -> None:
         """Run one layer and fold smoothing factors into its tensors, in place; their product stays the same."""
@@ -208,7 +211,7 @@ class _Calibration:
         observed = {name: _Observed(getattr(layer, name)) for name in LAYER_LINEARS}
         for name, linear in observed.items():
             setattr(layer, name, linear)
-        self._hidden = layer(self._hidden, self._cache, self._place)
+        self._hidden = layer(self._hidden, self._kv, self._place)
         largest = {name: linear.largest for name, linear in observed.items()}
 
         for name, norm in (("qkv", "attention_norm"), ("up_gate", "mlp_norm")):

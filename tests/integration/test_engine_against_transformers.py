@@ -17,7 +17,7 @@ from torch import Tensor
 
 from openhearth.models.architectures.decoder import build_decoder
 from openhearth.models.architectures.layout import LAYER_LINEARS
-from openhearth.models.engine.cache import SequenceCache
+from openhearth.models.architectures.solo import Solo
 from openhearth.models.engine.engine import Engine
 from openhearth.models.layers.linear import Int8Linear, RowScale, WideInt8Linear
 from openhearth.models.loading.convert import convert
@@ -103,7 +103,7 @@ def cost_of_one_scale(int8: Path) -> float:
     """Mean KL between the store's decoder and the same one without a scale for each row."""
     store = ModelStore.open(int8)
     encode = store.tokenizer().encode
-    ids = torch.tensor([*encode(CODE).ids[:200], *encode(PROSE).ids[:200]])
+    ids = [*encode(CODE).ids[:200], *encode(PROSE).ids[:200]]
     decoder = build_decoder(
         store.config,
         store.tensors,
@@ -112,11 +112,11 @@ def cost_of_one_scale(int8: Path) -> float:
         device=torch.device("cpu"),
         each=lambda build, indices: [build(index) for index in indices],
     )
-    right = decoder(ids, SequenceCache(store.config, 512, torch.device("cpu")), every_row=True)
+    right = Solo(decoder, len(ids))(ids, every_row=True)
     for layer in decoder.layers:
         for name in LAYER_LINEARS:
             setattr(layer, name, _OneScaleForAllRows(getattr(layer, name)))
-    spoilt = decoder(ids, SequenceCache(store.config, 512, torch.device("cpu")), every_row=True)
+    spoilt = Solo(decoder, len(ids))(ids, every_row=True)
     return divergence(right, spoilt)[0]
 
 

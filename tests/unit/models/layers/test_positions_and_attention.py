@@ -12,6 +12,7 @@ from openhearth.errors import MalformedFileError
 from openhearth.models.layers.attention import attend, causal_mask
 from openhearth.models.layers.embedding import Embedding
 from openhearth.models.layers.norm import RMSNorm
+from openhearth.models.layers.paged import BLOCK, KVStore, Span
 from openhearth.models.layers.quantise import quantise_rows
 from openhearth.models.layers.rope import interleave, rotate_, rotations, spread
 
@@ -61,21 +62,49 @@ def test_mask_hides_what_comes_later() -> None:
     assert causal_mask(7, 1, CPU) is None
 
 
+@pytest.mark.parametrize("blocks", [[1, 2], [2, 0]], ids=["in a row", "scattered"])
+@pytest.mark.parametrize("window", [None, 1, 4, 100])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (4, 4), (3, 1)])
-@pytest.mark.parametrize(("start", "rows"), [(0, 7), (5, 3), (9, 1), (0, 1)])
-def test_attention_by_the_book(heads: int, kv_heads: int, start: int, rows: int) -> None:
+@pytest.mark.parametrize(("start", "rows"), [(0, 7), (35, 3), (39, 1), (0, 1)])
+def test_attention_by_the_book(
+    heads: int, kv_heads: int, start: int, rows: int, window: int | None, blocks: list[int]
+) -> None:
     dim, length = 8, start + rows
     queries = torch.randn(rows, heads, dim)
-    keys, values = torch.randn(1, kv_heads, length, dim), torch.randn(1, kv_heads, length, dim)
+    keys, values = torch.randn(length, kv_heads, dim), torch.randn(length, kv_heads, dim)
     expected = torch.empty(rows, heads, dim)
     for row in range(rows):
         for head in range(heads):
             group = head // (heads // kv_heads)
-            seen = slice(0, start + row + 1)
-            weights = torch.softmax(keys[0, group, seen] @ queries[row, head] / math.sqrt(dim), 0)
-            expected[row, head] = weights @ values[0, group, seen]
-    found = attend(queries.view(rows, -1), keys, values, causal_mask(start, rows, CPU))
+            end = start + row + 1
+            seen = slice(0 if window is None else max(0, end - window), end)
+            weights = torch.softmax(keys[seen, group] @ queries[row, head] / math.sqrt(dim), 0)
+            expected[row, head] = weights @ values[seen, group]
+
+    store = KVStore(1, kv_heads, dim, 3, device=CPU)
+    first = blocks[0] * BLOCK if blocks == [1, 2] else None
+    slots = torch.tensor([blocks[at // BLOCK] * BLOCK + at % BLOCK for at in range(length)])
+    for begin, end in ((0, start), (start, length)):
+        span = Span(0, end - begin, end, first)
+        (kv,) = store.views([span])
+        kv.write(torch.cat([keys[begin:end].flatten(1), values[begin:end].flatten(1)], 1), slots[begin:end])
+    mask = causal_mask(start, rows, CPU, window)
+    found = attend(queries.view(rows, -1), kv, [span], [mask], lambda _: slots, window)
     torch.testing.assert_close(found, expected.view(rows, -1))
+    for at in range(length):
+        torch.testing.assert_close(store.keys[0][blocks[at // BLOCK], :, at % BLOCK], keys[at])
+        torch.testing.assert_close(store.values[0][blocks[at // BLOCK], :, at % BLOCK], values[at])
+
+
+def test_a_block_is_copied_in_every_layer() -> None:
+    store = KVStore(2, 2, 4, 3, device=CPU)
+    for tensor in (*store.keys, *store.values):
+        tensor.copy_(torch.randn(tensor.shape))
+    store.copy_block(2, 0)
+    for tensor in (*store.keys, *store.values):
+        assert torch.equal(tensor[0], tensor[2])
+        assert not torch.equal(tensor[1], tensor[2])
+    assert store.block_bytes == 2 * 2 * 2 * BLOCK * 4 * 4
 
 
 def test_embedding_rows_are_new_memory() -> None:
