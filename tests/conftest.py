@@ -61,5 +61,11 @@ def qwen_store() -> Path:
     return _pulled("qwen2.5-coder-1.5b", partial(pull, keep_raw=True))
 
 
+@pytest.fixture(scope="session")
+def minilm_store() -> Path:
+    """The folder of all-MiniLM-L6-v2, which embeds texts."""
+    return _pulled("minilm", pull)
+
+
 def _only_gguf(raw: Path) -> Path:
     return raw if raw.is_file() else next(raw.glob("*.gguf"))
