@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from openhearth.paths import HOME_VARIABLE
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 KEYS = {"name", "ours", "peer", "peer_name", "unit", "ratio", "bar", "holds"}
 
@@ -40,3 +42,11 @@ def test_quality(smollm2_gguf: Path) -> None:
     divergence, _, agreement, *_ = (result["ours"] for result in results)
     assert 0 < divergence < 0.5
     assert 0.5 < agreement <= 1
+
+
+def test_embeddings(monkeypatch: pytest.MonkeyPatch, minilm_store: Path) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(minilm_store.parents[2]))
+    (result,) = lines("embeddings.py", "--texts", "40", "--repeats", "1", "--threads", "1")
+    assert result["name"] == "embed minilm"
+    assert result["ours"] > 0
+    assert result["peer_name"] == "transformers"
