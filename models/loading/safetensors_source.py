@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,24 @@ import tokenizers
 import torch
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
-from openhearth.models.loading.config import DecoderConfig, tensor_shapes
-from openhearth.models.loading.hf_config import hugging_face_config, read_json
-from openhearth.models.loading.safetensors import SafetensorsFile
+from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.hf_config import hugging_face_config
+from openhearth.models.loading.hf_values import read_json
+from openhearth.models.loading.safetensors import TensorEntry
+from openhearth.models.loading.shards import Shards
+from openhearth.models.loading.tensors import checkpoint_tensors
 
-INDEX_NAME = "model.safetensors.index.json"
-SINGLE_NAME = "model.safetensors"
 _FLOATS = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.float64})
+_EXPERTS = re.compile(r"(.*\.mlp\.experts)\.([a-z_]+\.weight)")
+_RENAMED: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "granitehybrid": (
+        (".shared_mlp.input_linear.", ".mlp.gate_up_proj."),
+        (".shared_mlp.output_linear.", ".mlp.down_proj."),
+    ),
+    # A model that also sees keeps its text part under a name of its own, at two levels by the version of transformers.
+    "gemma3": (("language_model.model.", "model."), ("model.language_model.", "model."), ("language_model.", "")),
+}
+_NOT_TEXT = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
 
 
 class SafetensorsSource:
@@ -25,98 +37,112 @@ class SafetensorsSource:
     def __init__(self, path: Path) -> None:
         self._folder = path if path.is_dir() else path.parent
         self._config = hugging_face_config(self._folder)
-        self._shards: dict[str, SafetensorsFile] = {}
+        self._shards = Shards(path)
         try:
-            self._places = self._match_tensors(self._open(path))
+            self._places = self._match_tensors()
         except BaseException:
-            self.close()
+            self._shards.close()
             raise
 
     def names(self) -> Sequence[str]:
         return tuple(self._places)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._places[name].tensors[name].shape
+        names = self._places[name]
+        shape = self._shards.entry(names[0]).shape
+        return (len(names), *shape) if _EXPERTS.fullmatch(name) else shape
 
     def load(self, name: str) -> torch.Tensor:
-        return self._places[name].tensor(name).to(torch.float32, copy=True)
+        names = self._places[name]
+        if _EXPERTS.fullmatch(name):
+            return torch.stack([self._shards.tensor(part).float() for part in names])
+        tensor = self._shards.tensor(names[0]).to(torch.float32, copy=True)
+        if self._config.family.offset_norms and name.endswith("norm.weight"):
+            return tensor.add_(1)
+        return tensor
 
     def config(self) -> DecoderConfig:
         return self._config
 
     def tokenizer(self) -> tokenizers.Tokenizer:
-        file = self._folder / "tokenizer.json"
-        if not file.is_file():
-            raise ModelUnavailableError(
-                f"{self._folder} has no tokenizer.json.", hint="Fetch it from where the weights came from."
-            )
-        try:
-            return tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the Rust extension raises bare Exception
-            raise MalformedFileError(f"{file}: {error}.", hint="Fetch the file again.") from error
+        return read_tokenizer(self._folder)
 
     def chat_template(self) -> str | None:
-        file = self._folder / "chat_template.jinja"
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
-        settings = read_json(self._folder / "tokenizer_config.json", optional=True)
-        return _default_template(settings.get("chat_template"))
+        return read_chat_template(self._folder)
 
     def close(self) -> None:
-        for shard in self._shards.values():
-            shard.close()
+        self._shards.close()
 
-    def _open(self, path: Path) -> dict[str, SafetensorsFile]:
-        """Every tensor's name and the file that holds it."""
-        if path.is_file():
-            return self._whole(path)
-        if (path / INDEX_NAME).is_file():
-            return self._sharded(path / INDEX_NAME)
-        files = [path / SINGLE_NAME] if (path / SINGLE_NAME).is_file() else sorted(path.glob("*.safetensors"))
-        if len(files) != 1:
-            problem = f"{len(files)} safetensors files and no {INDEX_NAME}" if files else "no safetensors file"
-            raise ModelUnavailableError(f"{path} holds {problem}.", hint="Name the file itself, or fetch the index.")
-        return self._whole(files[0])
-
-    def _whole(self, file: Path) -> dict[str, SafetensorsFile]:
-        shard = self._shards[file.name] = SafetensorsFile(file)
-        return dict.fromkeys(shard.tensors, shard)
-
-    def _sharded(self, index: Path) -> dict[str, SafetensorsFile]:
-        places = read_json(index).get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-            raise MalformedFileError(f"{index}: weight_map does not map names to files.", hint="Fetch it again.")
-        for file in dict.fromkeys(places.values()):
-            # A shard lies beside its index: a path would let the index read anything on this machine.
-            if Path(file).name != file or file in ("", ".", "..") or "\\" in file or "\0" in file:
-                raise MalformedFileError(f"{index}: {file!r} is not a file name.", hint="Do not trust this model.")
-            self._shards[file] = SafetensorsFile(index.parent / file)
-        for name, file in places.items():
-            if name not in self._shards[file].tensors:
-                raise MalformedFileError(f"{index}: {file} does not hold {name!r}.", hint="Fetch both again.")
-        return {name: self._shards[file] for name, file in places.items()}
-
-    def _match_tensors(self, found: dict[str, SafetensorsFile]) -> dict[str, SafetensorsFile]:
-        expected = tensor_shapes(self._config)
-        for name, shape in expected.items():
-            if name not in found:
-                raise MalformedFileError(f"{self._folder} lacks the tensor {name}.", hint="Fetch the model again.")
-            entry = found[name].tensors[name]
-            if entry.shape != shape:
-                raise MalformedFileError(
-                    f"{found[name].path}: {name!r} is {entry.shape}, config.json says {shape}.",
-                    hint="Fetch the model again.",
-                )
-            if entry.dtype not in _FLOATS:
-                raise ModelUnavailableError(
-                    f"{found[name].path}: {name!r} is {entry.dtype}; quantised weights are read from GGUF only.",
-                    hint="Fetch the model in bfloat16, float16 or float32, or as GGUF.",
-                )
-        if unknown := [name for name in found if name not in expected and not _superfluous(name)]:
+    def _match_tensors(self) -> dict[str, tuple[str, ...]]:
+        """Each tensor of `checkpoint_tensors` and the file's names for it: one, or one for each expert."""
+        found = {self._name(name): name for name in self._shards.names() if not name.startswith(_NOT_TEXT)}
+        places: dict[str, tuple[str, ...]] = {}
+        for name, shape in checkpoint_tensors(self._config):
+            parts = []
+            for part, expected in _parts(name, shape):
+                if part not in found:
+                    raise MalformedFileError(f"{self._folder} lacks the tensor {part}.", hint="Fetch the model again.")
+                parts.append(found.pop(part))
+                self._check(parts[-1], self._shards.entry(parts[-1]), expected)
+            places[name] = tuple(parts)
+        if unknown := [name for name in found if not _superfluous(name)]:
             raise ModelUnavailableError(
-                f"{self._folder}: the tensor {unknown[0]!r} is unknown to {self._config.architecture} models."
+                f"{self._folder}: the tensor {found[unknown[0]]!r} is unknown to {self._config.architecture} models.",
+                hint="The files do not fit their config.json; fetch the model again.",
             )
-        return {name: found[name] for name in expected}
+        return places
+
+    def _name(self, name: str) -> str:
+        for theirs, ours in _RENAMED.get(self._config.architecture, ()):
+            if theirs in name:
+                return name.replace(theirs, ours, 1)
+        return name
+
+    def _check(self, name: str, entry: TensorEntry, shape: tuple[int, ...]) -> None:
+        if entry.shape != shape:
+            raise MalformedFileError(
+                f"{self._shards.path(name)}: {name!r} is {entry.shape}, config.json says {shape}.",
+                hint="Fetch the model again.",
+            )
+        if entry.dtype not in _FLOATS:
+            raise ModelUnavailableError(
+                f"{self._shards.path(name)}: {name!r} is {entry.dtype}; quantised weights are read from GGUF only.",
+                hint="Fetch the model in bfloat16, float16 or float32, or as GGUF.",
+            )
+
+
+def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
+    """The folder's `tokenizer.json`. Raises ModelUnavailableError where there is none, MalformedFileError."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise ModelUnavailableError(
+            f"{folder} has no tokenizer.json.", hint="Fetch it from where the weights came from."
+        )
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the Rust extension raises bare Exception
+        raise MalformedFileError(f"{file}: {error}.", hint="Fetch the file again.") from error
+
+
+def read_chat_template(folder: Path) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedFileError(f"{file} is not UTF-8.", hint="Fetch the file again.") from error
+    settings = read_json(folder / "tokenizer_config.json", optional=True)
+    return _default_template(settings.get("chat_template"))
+
+
+def _parts(name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names and shapes under which a file holds the tensor: a stack of experts is in parts."""
+    match = _EXPERTS.fullmatch(name)
+    if match is None:
+        yield name, shape
+        return
+    for expert in range(shape[0]):
+        yield f"{match[1]}.{expert}.{match[2]}", shape[1:]
 
 
 def _superfluous(name: str) -> bool:

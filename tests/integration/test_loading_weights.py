@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-from openhearth.models.loading.gguf_source import hugging_face_name
+from openhearth.models.loading.gguf_names import hugging_face_name
 from openhearth.models.loading.source import open_source
 
 
@@ -41,7 +41,7 @@ def test_qwen_is_what_the_gguf_package_makes_of_it(qwen_gguf: Path) -> None:
     source = open_source(qwen_gguf)
     reader = gguf.GGUFReader(qwen_gguf)
     for tensor in reader.tensors:
-        name = hugging_face_name(tensor.name)
+        name = hugging_face_name(tensor.name, source.config())
         assert name is not None
         if name.startswith(("model.layers.0.", "model.layers.27.", "model.norm", "lm_head")):
             values = gguf.dequantize(tensor.data, tensor.tensor_type)

@@ -9,6 +9,8 @@ import tokenizers
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from openhearth.models.loading.config import DecoderConfig
+
 VOCABULARY = 260
 END = 2
 
@@ -44,6 +46,29 @@ def tiny_model(folder: Path, architecture: str = "llama", *, seed: int = 0, **ch
     model.save_pretrained(folder)
     _tokenizer().save(str(folder / "tokenizer.json"))
     return model
+
+
+def decoder_config() -> DecoderConfig:
+    """A small config of a standard decoder, to be changed by `dataclasses.replace`."""
+    return DecoderConfig(
+        architecture="qwen2",
+        vocab_size=100,
+        hidden_size=32,
+        intermediate_size=64,
+        layers=2,
+        heads=4,
+        kv_heads=2,
+        head_dim=8,
+        rms_eps=1e-6,
+        rope_theta=1e6,
+        rope_scaling={"rope_type": "linear", "factor": 2.0},
+        max_context=128,
+        tie_embeddings=False,
+        attention_bias=True,
+        bos_id=None,
+        eos_ids=(3, 4),
+        add_bos=False,
+    )
 
 
 def random_ids(count: int, *, seed: int = 1) -> list[int]:

@@ -30,8 +30,8 @@ def test_rotation_turns_pairs_by_their_angle() -> None:
 
 def test_interleave_brings_halves_together() -> None:
     rows = torch.arange(12.0)[:, None].expand(12, 2)
-    assert interleave(rows, 2)[:, 0].tolist() == [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]
-    assert interleave(torch.arange(6.0), 1).tolist() == [0, 3, 1, 4, 2, 5]
+    assert interleave(rows, 2, 6)[:, 0].tolist() == [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]
+    assert interleave(torch.arange(6.0), 1, 6).tolist() == [0, 3, 1, 4, 2, 5]
 
 
 def test_factors_divide_each_frequency() -> None:
@@ -42,8 +42,8 @@ def test_factors_divide_each_frequency() -> None:
 
 
 def test_unknown_scaling_is_an_error() -> None:
-    with pytest.raises(MalformedFileError, match="longrope"):
-        rotations(4, 100.0, {"rope_type": "longrope"}, 5, CPU)
+    with pytest.raises(MalformedFileError, match="spiral"):
+        rotations(4, 100.0, {"rope_type": "spiral"}, 5, CPU)
 
 
 @pytest.mark.parametrize("rows", [1, 5])

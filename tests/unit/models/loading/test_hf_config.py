@@ -95,21 +95,26 @@ def test_end_tokens_come_from_both_files(tmp_path: Path) -> None:
     assert config.add_bos
 
 
-def test_sliding_window_bounds_the_context(tmp_path: Path) -> None:
-    qwen = LLAMA | {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64}
-    assert hugging_face_config(write(tmp_path, qwen | {"use_sliding_window": True})).max_context == 64
-    assert hugging_face_config(write(tmp_path, qwen | {"use_sliding_window": False})).max_context == 128
+def test_windows(tmp_path: Path) -> None:
+    qwen = LLAMA | {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64, "max_window_layers": 1}
+    assert hugging_face_config(write(tmp_path, qwen | {"use_sliding_window": True})).windows == (0, 64)
+    assert hugging_face_config(write(tmp_path, qwen | {"use_sliding_window": False})).windows == ()
+    mistral = LLAMA | {"architectures": ["MistralForCausalLM"]}
+    assert hugging_face_config(write(tmp_path, mistral | {"sliding_window": 16})).windows == (16, 16)
+    for window in (None, 128, 4096):
+        assert hugging_face_config(write(tmp_path, mistral | {"sliding_window": window})).windows == ()
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
-        ({"hidden_act": "gelu"}, "gelu"),
-        ({"mlp_bias": True}, "mlp_bias"),
-        ({"attention_bias": True}, "attention_bias"),
+        ({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM"),
+        ({"hidden_act": "relu"}, "relu"),
         ({"quantization_config": {"quant_method": "gptq"}}, "already quantised"),
-        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"architectures": ["Gemma2ForCausalLM"], "layer_types": ["chunked_attention"] * 2}, "chunked_attention"),
+        ({"architectures": ["StableLmForCausalLM"], "use_parallel_residual": True}, "use_parallel_residual"),
+        ({"architectures": ["OlmoeForCausalLM"], "clip_qkv": 8.0}, "clip_qkv"),
+        ({"architectures": ["GraniteMoeHybridForCausalLM"], "layer_types": ["mamba", "attention"]}, "state-space"),
     ],
 )
 def test_what_is_not_supported(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
@@ -131,6 +136,17 @@ def test_what_is_not_supported(tmp_path: Path, change: dict[str, Any], problem: 
         ({"rope_theta": "big"}, "rope_theta"),
         ({"eos_token_id": "</s>"}, "eos_token_id"),
         ({"eos_token_id": 999}, "token id 999"),
+        ({"rms_norm_eps": 10**400}, "a number that a float can hold"),
+        ({"num_hidden_layers": 10**9}, "layers is"),
+        (
+            {"architectures": ["MistralForCausalLM"], "num_hidden_layers": 10**9, "sliding_window": 4},
+            "num_hidden_layers",
+        ),
+        ({"architectures": ["Gemma2ForCausalLM"], "layer_types": ["full_attention"]}, "layer_types"),
+        ({"architectures": ["Gemma2ForCausalLM"], "query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
+        ({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": []}, "text_config"),
+        ({"rope_parameters": {"partial_rotary_factor": 1.5}}, "partial_rotary_factor"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": "4"}}, "factor is '4'"),
     ],
 )
 def test_what_is_wrong(tmp_path: Path, change: dict[str, Any], problem: str) -> None:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
 from openhearth.models.loading.gguf import GgufFile
-from openhearth.models.loading.tokenizer import RULES, gguf_tokenizer
+from openhearth.models.loading.gguf_tokenizer import RULES, gguf_tokenizer
 
 Writer = Callable[..., Path]
 
