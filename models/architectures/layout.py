@@ -96,7 +96,7 @@ def _attention(config: DecoderConfig, part: Load) -> dict[str, Tensor]:
 
     def project(kind: str) -> Tensor:
         if config.family.fused_attention:
-            q, k, v = part(f"self_attn.qkv_proj.{kind}").split([query, key, key])
+            q, k, v = part(f"self_attn.qkv_proj.{kind}").split_with_sizes([query, key, key])
         else:
             q, k, v = (part(f"self_attn.{name}_proj.{kind}") for name in "qkv")
         return torch.cat([interleave(q, config.heads, rotated), interleave(k, config.kv_heads, rotated), v])

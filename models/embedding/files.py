@@ -19,7 +19,7 @@ from torch import Tensor
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
 from openhearth.models.architectures.encoder import EncoderConfig, tensor_shapes
-from openhearth.models.loading.hf_config import read_json
+from openhearth.models.loading.hf_values import read_json
 from openhearth.models.loading.safetensors import SafetensorsFile
 
 Pooling = Literal["mean", "first"]

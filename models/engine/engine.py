@@ -18,7 +18,8 @@ from typing import Self
 import tokenizers
 import torch
 
-from openhearth.models.architectures.decoder import Decoder, Layer, build_decoder
+from openhearth.models.architectures.decoder import Decoder, build_decoder
+from openhearth.models.architectures.layer import AnyLayer
 from openhearth.models.base import ProgressCallback
 from openhearth.models.devices import choose_device, physical_cores
 from openhearth.models.engine.cache import CachePool
@@ -70,7 +71,7 @@ class Engine:
         config = files.config
         context = min(context, config.max_context)
 
-        def each(build: Callable[[int], Layer], indices: range) -> list[Layer]:
+        def each(build: Callable[[int], AnyLayer], indices: range) -> list[AnyLayer]:
             layers = []
             for layer in pool.map(build, indices):
                 layers.append(layer)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
 
 from openhearth.models.layers.quantise import dequantise_rows
+
+
+def build_embedding(tensors: Mapping[str, Tensor], device: torch.device, multiplier: float = 1.0) -> Embedding:
+    """The embedding from its stored tensors; its rows come multiplied."""
+    scale = tensors.get("embedding.scale")
+    arguments = (tensors["embedding.weight"].to(device), None if scale is None else scale.to(device))
+    return Embedding(*arguments) if multiplier == 1.0 else ScaledEmbedding(*arguments, multiplier)
 
 
 class Embedding:
@@ -20,3 +30,16 @@ class Embedding:
         """`ids` is int64 [rows]; gives a new tensor [rows, size]."""
         rows = self.weight[ids]
         return rows.float() if self.scale is None else dequantise_rows(rows, self.scale[ids])
+
+
+class ScaledEmbedding(Embedding):
+    """Rows times `multiplier`."""
+
+    __slots__ = ("multiplier",)
+
+    def __init__(self, weight: Tensor, scale: Tensor | None, multiplier: float) -> None:
+        super().__init__(weight, scale)
+        self.multiplier = multiplier
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return super().__call__(ids).mul_(self.multiplier)

@@ -69,6 +69,18 @@ class FloatLinear:
         return _finish(y, row_scale, self.bias)
 
 
+class CappedLinear:
+    """`cap * tanh(y / cap)` of another linear's result y."""
+
+    __slots__ = ("cap", "linear")
+
+    def __init__(self, linear: Linear, cap: float) -> None:
+        self.linear, self.cap = linear, cap
+
+    def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
+        return self.linear(x, row_scale).div_(self.cap).tanh_().mul_(self.cap)
+
+
 def needs_narrow_activations() -> bool:
     """Whether this processor's 8-bit products clip; see the module."""
     return not (torch.cpu._is_avx512_supported() and torch.cpu._is_vnni_supported())

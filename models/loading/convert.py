@@ -2,8 +2,7 @@
 
 For int8, a fixed text runs through each layer in float32 as the layer passes by. The largest activation of every input
 channel decides SmoothQuant's factors (layers/quantise.py), and these are folded into what stands before the linear,
-so that they cost nothing at run time: into the norm's weight before `qkv` and `up_gate`, into the value rows of `qkv`
-before `o`, into the up rows of `up_gate` before `down`.
+so that they cost nothing at run time (smoothing.py).
 
 Activations into `down` keep rare huge values even so, and the head's errors go straight into the result: there 16 bits
 are kept of them (`int8-wide`). Against float32, mean KL in nats and share of equal top tokens on 400 tokens of code
@@ -28,23 +27,24 @@ import torch
 from torch import Tensor
 
 from openhearth.errors import CancelledError, DiskFullError
-from openhearth.models.architectures.decoder import build_layer, place_rows
-from openhearth.models.architectures.layout import LAYER_LINEARS, layer_prefix, layer_tensors
+from openhearth.models.architectures.layer import build_layer
+from openhearth.models.architectures.layout import final_norm, layer_linears, layer_prefix, layer_tensors
+from openhearth.models.architectures.place import Positions
 from openhearth.models.architectures.solo import whole_text
 from openhearth.models.base import ProgressCallback
 from openhearth.models.layers.linear import Linear, LinearKind, RowScale
 from openhearth.models.layers.paged import KVStore
-from openhearth.models.layers.quantise import quantise_rows, smoothing_factors
-from openhearth.models.layers.rope import rotations
+from openhearth.models.layers.quantise import quantise_rows
 from openhearth.models.loading import store as layout
 from openhearth.models.loading.calibration import CALIBRATION_TEXT, CALIBRATION_TOKENS
 from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.loading.safetensors import write_safetensors
+from openhearth.models.loading.smoothing import smooth_layer
 from openhearth.models.loading.source import TensorSource, open_source
 from openhearth.models.loading.store import Manifest, Precision
 
-_INT8_KINDS: dict[str, LinearKind] = {"down": "int8-wide", "head": "int8-wide"}
+_INT8_KINDS: dict[str, LinearKind] = dict.fromkeys(("down", "experts_down", "head"), "int8-wide")
 _CPU = torch.device("cpu")
 
 
@@ -138,24 +138,24 @@ class _Stream:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         config = self._config
         embedding = self._load("model.embed_tokens.weight")
-        hidden = embedding[self._calibration_ids()]
+        hidden = embedding[self._calibration_ids()] * config.embedding_multiplier
         yield from self._linear("embedding", embedding)
         del embedding
         self._report(1)
         calibration = _Calibration(config, hidden) if self._precision == "int8" else None
         for index in range(config.layers):
-            tensors = layer_tensors(config, index, self._load)
+            tensors, linears = layer_tensors(config, index, self._load), layer_linears(config, index)
             if calibration is not None:
-                calibration.smooth(tensors)
+                calibration.smooth(index, tensors)
             for name, tensor in tensors.items():
                 owner, _, part = name.rpartition(".")
                 full = f"{layer_prefix(index)}.{owner}"
-                if part == "weight" and owner in LAYER_LINEARS:
+                if part == "weight" and owner in linears:
                     yield from self._linear(full, tensor)
                 else:
                     yield f"{full}.{part}", tensor
             self._report(index + 2)
-        yield "norm.weight", self._load("model.norm.weight")
+        yield from final_norm(config, self._load).items()
         self.kinds["head"] = self._kind("head")
         if not config.tie_embeddings:
             yield from self._linear("head", self._load("lm_head.weight"))
@@ -198,42 +198,23 @@ class _Calibration:
     def __init__(self, config: DecoderConfig, hidden: Tensor) -> None:
         rows = hidden.shape[0]
         self._config, self._hidden = config, hidden
-        table = rotations(config.head_dim, config.rope_theta, config.rope_scaling, rows, _CPU)
         step, blocks = whole_text(rows)
-        self._place = place_rows(config, table, step)
+        self._place = Positions(config, rows, _CPU).place(step)
         store = KVStore(1, config.kv_heads, config.head_dim, blocks, device=_CPU)
         (self._kv,) = store.views(step.spans)
 
-    def smooth(self, tensors: dict[str, Tensor]) -> None:
-        """Run one layer and fold smoothing factors into its tensors, in place; their product stays the same."""
+    def smooth(self, index: int, tensors: dict[str, Tensor]) -> None:
+        """Run layer `index` and fold smoothing factors into its tensors, in place; their product stays the same."""
         config = self._config
-        layer = build_layer(config, tensors, dict.fromkeys(LAYER_LINEARS, "float32"), _CPU)
-        observed = {name: _Observed(getattr(layer, name)) for name in LAYER_LINEARS}
-        for name, linear in observed.items():
-            setattr(layer, name, linear)
+        observed: dict[str, _Observed] = {}
+
+        def watch(name: str, linear: Linear) -> Linear:
+            return observed.setdefault(name, _Observed(linear))
+
+        kinds: dict[str, LinearKind] = dict.fromkeys(layer_linears(config, index), "float32")
+        layer = build_layer(config, index, tensors, kinds, _CPU, watch=watch)
         self._hidden = layer(self._hidden, self._kv, self._place)
-        largest = {name: linear.largest for name, linear in observed.items()}
-
-        for name, norm in (("qkv", "attention_norm"), ("up_gate", "mlp_norm")):
-            factors = smoothing_factors(largest[name], tensors[f"{name}.weight"])
-            tensors[f"{name}.weight"] *= factors
-            tensors[f"{norm}.weight"] /= factors
-
-        # A value head serves a group of query heads, so these share its factors.
-        group = (config.kv_heads, config.heads // config.kv_heads, config.head_dim)
-        shared = largest["o"].view(group).amax(1).flatten()
-        weight = tensors["o.weight"].view(-1, *group)
-        factors = smoothing_factors(shared, weight.abs().amax(2).flatten(1))
-        weight *= factors.view(config.kv_heads, 1, config.head_dim)
-        values = (config.heads + config.kv_heads) * config.head_dim
-        for name in ("qkv.weight", "qkv.bias"):
-            if name in tensors:
-                rows = tensors[name][values:]
-                rows /= factors.view(-1, *[1] * (rows.dim() - 1))
-
-        factors = smoothing_factors(largest["down"], tensors["down.weight"])
-        tensors["down.weight"] *= factors
-        tensors["up_gate.weight"][: config.intermediate_size] /= factors[:, None]
+        smooth_layer(config, tensors, {name: linear.largest for name, linear in observed.items()})
 
 
 class _Observed:

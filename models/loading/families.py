@@ -18,6 +18,7 @@ class Family:
     `fused_mlp`: gate and up. `permuted`: in GGUF, query and key rows are ordered such that rotated pairs are
     neighbours. `offset_norms`: in Hugging Face's files, a norm's weight is stored less one (in GGUF files it is not).
     `own_window_positions`: the scaling of rotary positions is not for layers with a window.
+    `partly_rotated`: a share of each head may be left as it is.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Family:
     permuted: bool = False
     offset_norms: bool = False
     own_window_positions: bool = False
+    partly_rotated: bool = False
 
 
 _GEMMA = "GeGLU, scaled embeddings, norms around every block"
@@ -110,6 +112,7 @@ FAMILIES: dict[str, Family] = {
             ("Phi3ForCausalLM",),
             ("phi3",),
             fused_attention=True,
+            partly_rotated=True,
             fused_mlp=True,
         ),
         Family(
@@ -139,6 +142,7 @@ FAMILIES: dict[str, Family] = {
             "LayerNorm, partly rotated heads",
             ("StableLmForCausalLM",),
             ("stablelm",),
+            partly_rotated=True,
         ),
     )
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from openhearth.errors import ModelUnavailableError
@@ -48,7 +50,7 @@ def gguf_config(file: GgufFile) -> DecoderConfig:
     tokens = values.strings("tokenizer.ggml.tokens")
     kind = values.text("tokenizer.ggml.model", default="")
     begins = kind == "llama" or values.text("tokenizer.ggml.pre", default="") in _BOS_BY_DEFAULT
-    fields = {
+    fields: dict[str, Any] = {
         "architecture": family.name,
         "vocab_size": len(tokens),
         "hidden_size": hidden,

@@ -25,8 +25,10 @@ def rope_fields(values: Values, family: Family) -> dict[str, Any]:
     context = values.whole("max_position_embeddings")
     scaling = _scaling(values, rope, family, context)
     fields: dict[str, Any] = {"rope_theta": theta, "rope_scaling": scaling, "max_context": _reach(scaling, context)}
-    if rope.raw.get("partial_rotary_factor") is not None:
-        fields["rotary_dim"] = _rotary_dim(values, rope.real("partial_rotary_factor"))
+    share = rope.real("partial_rotary_factor", default=1.0)
+    if share != 1.0 and not family.partly_rotated:
+        raise values.not_ours("partial_rotary_factor")
+    fields["rotary_dim"] = _rotary_dim(values, share)
     if sliding is not rope:
         fields["window_theta"] = sliding.real("rope_theta")
     elif family.own_window_positions:

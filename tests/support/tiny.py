@@ -44,7 +44,7 @@ def tiny_model(folder: Path, architecture: str = "llama", *, seed: int = 0, **ch
             elif name.endswith("bias"):
                 parameter.normal_(std=0.5)
     model.save_pretrained(folder)
-    _tokenizer().save(str(folder / "tokenizer.json"))
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
     return model
 
 
@@ -77,7 +77,7 @@ def random_ids(count: int, *, seed: int = 1) -> list[int]:
     return torch.randint(3, VOCABULARY, (count,), generator=generator).tolist()  # type: ignore[no-any-return]
 
 
-def _tokenizer() -> tokenizers.Tokenizer:
+def tiny_tokenizer() -> tokenizers.Tokenizer:
     """One token for each byte."""
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     names = ["<pad>", "<s>", "</s>", "<unk>", *letters]

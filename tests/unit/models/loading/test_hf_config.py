@@ -110,6 +110,7 @@ def test_windows(tmp_path: Path) -> None:
     [
         ({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM"),
         ({"hidden_act": "relu"}, "relu"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"quantization_config": {"quant_method": "gptq"}}, "already quantised"),
         ({"architectures": ["Gemma2ForCausalLM"], "layer_types": ["chunked_attention"] * 2}, "chunked_attention"),
         ({"architectures": ["StableLmForCausalLM"], "use_parallel_residual": True}, "use_parallel_residual"),
@@ -145,7 +146,7 @@ def test_what_is_not_supported(tmp_path: Path, change: dict[str, Any], problem: 
         ({"architectures": ["Gemma2ForCausalLM"], "layer_types": ["full_attention"]}, "layer_types"),
         ({"architectures": ["Gemma2ForCausalLM"], "query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
         ({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": []}, "text_config"),
-        ({"rope_parameters": {"partial_rotary_factor": 1.5}}, "partial_rotary_factor"),
+        ({"architectures": ["StableLmForCausalLM"], "partial_rotary_factor": 1.5}, "partial_rotary_factor"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": "4"}}, "factor is '4'"),
     ],
 )

@@ -1,0 +1,69 @@
+"""Every family equals transformers on tiny random weights, in each way that the engine runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.families import TINY, tiny_family
+from support.tiny import random_ids
+
+from openhearth.models.architectures.decoder import Decoder, build_decoder
+from openhearth.models.architectures.step import Part, Step
+from openhearth.models.loading.convert import convert
+from openhearth.models.loading.families import FAMILIES
+from openhearth.models.loading.store import ModelStore
+
+CPU = torch.device("cpu")
+
+
+def open_decoder(store_folder: Path, context: int) -> Decoder:
+    store = ModelStore.open(store_folder)
+    return build_decoder(
+        store.config,
+        store.tensors,
+        store.manifest.linears,
+        context=context,
+        device=CPU,
+        each=lambda build, indices: [build(index) for index in indices],
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+@torch.inference_mode()
+def test_equals_transformers(name: str, tmp_path: Path) -> None:
+    """Three sequences and one that begins with the first's first block; prefill and decode share steps."""
+    model = tiny_family(tmp_path / "checkpoint", name)
+    convert(tmp_path / "checkpoint", tmp_path / "store", precision="float32")
+    length = TINY[name].length
+    decoder = open_decoder(tmp_path / "store", length)
+    texts = [random_ids(length, seed=seed) for seed in (1, 2, 3, 4)]
+    texts[3][:32] = texts[0][:32]
+    expected = model(torch.tensor(texts)).logits
+    kv = decoder.new_store(12)
+    blocks = [[4, 5, 6], [8, 2, 0], [3, 1, 7], [4, 9, 11]]
+    read = [0, 0, 0, 32]
+    found: list[list[torch.Tensor]] = [[expected[3, :32]] if index == 3 else [] for index in range(4)]
+    for counts in ([length, 30, 20, 0], [0, 1, 1, 40], [0, 1, 50, 1], [0, 33, 1, 1], [0, 1, 1, 60], [0, 90, 90, 90]):
+        parts = []
+        for index, count in enumerate(counts):
+            end = min(read[index] + count, length)
+            if end > read[index]:
+                ids = texts[index][read[index] : end]
+                parts.append((index, Part(ids, read[index], blocks[index][: -(-end // 32)], wanted=len(ids))))
+                read[index] = end
+        if not parts:
+            continue
+        rows = decoder(Step.of([part for _, part in parts], CPU), kv)
+        for (index, _), logits in zip(parts, rows.split([len(part.ids) for _, part in parts]), strict=True):
+            found[index].append(logits)
+    assert read == [length] * 4
+    for index in range(4):
+        torch.testing.assert_close(torch.cat(found[index]), expected[index], atol=1e-4, rtol=1e-4)
+
+
+def test_every_family_is_here() -> None:
+    kinds = {f"{tiny.kind}ForCausalLM" for tiny in TINY.values()}
+    for family in FAMILIES.values():
+        assert kinds & set(family.classes), family.name
