@@ -52,9 +52,9 @@ quick: setup-dev ## The tests that take under a minute
 test: lint ## Everything: lint and all tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
-bench: setup-dev ## The benchmarks, as ratios against their peers
+bench: setup-dev ## The benchmarks, as ratios against their peers; writes docs/benchmarks.md
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python benchmarks/_record.py $(if $(VLLM_PYTHON),--vllm-python $(VLLM_PYTHON))
 
 clean: ## Remove what was built here
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
