@@ -111,6 +111,7 @@ def argument_parser(description: str | None, *, repeats: int) -> argparse.Argume
     parser.add_argument("--threads", type=int, default=physical_cores(), help="threads of every side (physical cores)")
     parser.add_argument("--model", action="append", dest="models", help="a catalog model; may be repeated (both)")
     parser.add_argument("--gguf", type=Path, help="measure this file instead, converted into a temporary store")
+    parser.add_argument("--store", type=Path, help="the store of --gguf, where it is converted already")
     return parser
 
 
@@ -120,6 +121,9 @@ def model_files(options: argparse.Namespace) -> Iterator[list[ModelFiles]]:
     if options.gguf is None:
         settings = load_settings()
         yield [_catalog_model(name, settings) for name in options.models or CATALOG_MODELS]
+        return
+    if options.store is not None:
+        yield [ModelFiles(options.gguf.stem, options.gguf, options.store)]
         return
     with tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder:
         store = Path(folder) / "store"

@@ -28,6 +28,7 @@ DOCS = HERE.parent / "docs"
 RECORD = DOCS / "benchmarks.json"
 SCRIPTS = (
     "decode",
+    "embeddings",
     "concurrent_runs",
     "second_turn",
     "agent_work",

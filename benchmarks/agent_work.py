@@ -5,10 +5,10 @@
 
 The recording holds an agent's work on `examples/data`: system prompt, tools, questions, calls, results, answers. At
 each step the prompt is the history as it was recorded, and the reply is decoded greedily, up to its recorded length.
-Ours is the `local` backend: it finds what it knows of the prompt, holds calls to their grammar, and is free to speculate. llama.cpp
-keeps its sequence up to where the prompt departs from it, reads the rest and decodes token by token, without any
-grammar. `decode` counts the tokens of replies after the first one and the time from the first to the last; `agent work`
-counts all of them and all of the time, reading included.
+Ours is the `local` backend: it finds what it knows of the prompt, holds calls to their grammar, and is free to
+speculate. llama.cpp keeps its sequence up to where the prompt departs from it, reads the rest and decodes token by
+token, without any grammar. `decode` counts the tokens of replies after the first one and the time from the first to the
+last; `agent work` counts all of them and all of the time, reading included.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/concurrent_runs.py [--runs 8 --runs 16] [--tokens 64] [--model NAME …] [--vllm-python PATH]
 
-Every run has a short prompt of its own, different from its first tokens on, and writes a story, greedily and past any end token.
-Ours are as many calls of `Engine.generate`, made at once from asynchronous code, and so scheduled by the engine.
-llama.cpp decodes as many sequences of one context in one batch; transformers one batch of equally long prompts; vLLM
-schedules by itself. The speed is of all tokens, from handing over the prompts to the last token of the last run.
+Every run has a short prompt of its own, different from its first tokens on, and writes a story, greedily and past any
+end token. Ours are as many calls of `Engine.generate`, made at once from asynchronous code, and so scheduled by the
+engine. llama.cpp decodes as many sequences of one context in one batch; transformers one batch of equally long prompts;
+vLLM schedules by itself. The speed is of all tokens, from handing over the prompts to the last token of the last run.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def run() -> int:
 
 
 def _together(tokenizer: Tokenizer, runs: int, tokens: int) -> Callable[[Side, int], float]:
-    return lambda side, turn: side.together(
-        [_prompt(tokenizer, turn * runs + number) for number in range(runs)], tokens
-    )
+    def once(side: Side, turn: int) -> float:
+        return side.together([_prompt(tokenizer, turn * runs + number) for number in range(runs)], tokens)
+
+    return once
 
 
 def _prompt(tokenizer: Tokenizer, number: int) -> list[int]:

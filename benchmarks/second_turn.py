@@ -3,9 +3,10 @@
     python benchmarks/second_turn.py [--model NAME …] [--gguf FILE] [--json] [--history 3000] [--without-peers]
 
 A conversation holds a history of 3,000 tokens (rows of `examples/data/orders.csv`) and a question. Its prompt is read
-once with nothing remembered: that is the time without the cache. Then the same history comes again with another question of
-the same length, and only the question has to be read. Each round brings a history of its own. llama.cpp does the same with its
-own means, keeping the sequence up to the end of the history; it is told what is shared, ours has to find it.
+once with nothing remembered: that is the time without the cache. Then the same history comes again with another
+question of the same length, and only the question has to be read. Each round brings a history of its own. llama.cpp
+does the same with its own means, keeping the sequence up to the end of the history; it is told what is shared, ours has
+to find it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ def lines(script: str, *options: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def small(gguf: Path, store: Path) -> tuple[str, ...]:
+    return ("--gguf", str(gguf), "--store", str(store), "--without-peers", "--repeats", "1")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_decode(smollm2_gguf: Path) -> None:
@@ -50,3 +54,25 @@ def test_embeddings(monkeypatch: pytest.MonkeyPatch, minilm_store: Path) -> None
     assert result["name"] == "embed minilm"
     assert result["ours"] > 0
     assert result["peer_name"] == "transformers"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options", "names"),
+    [
+        ("concurrent_runs.py", ("--runs", "2", "--tokens", "3"), ["2 runs at once"]),
+        ("second_turn.py", ("--history", "200"), ["second turn"]),
+        ("agent_work.py", ("--steps", "1"), ["decode, agent work", "agent work"]),
+        (
+            "startup.py",
+            ("--context", "256"),
+            ["start to first token", "memory, 256 tokens,", "memory, a second process,"],
+        ),
+    ],
+)
+def test_ours_alone(
+    smollm2_gguf: Path, smollm2_store: Path, script: str, options: tuple[str, ...], names: list[str]
+) -> None:
+    results = lines(script, *small(smollm2_gguf, smollm2_store), *options)
+    assert [result["name"].removesuffix(f" {smollm2_gguf.stem}") for result in results] == names
+    assert all(result["ours"] > 0 for result in results)
