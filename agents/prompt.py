@@ -63,6 +63,11 @@ def uncomputed(figures: Sequence[str], tools: Sequence[ToolSpec]) -> str:
     return f"[Nothing has computed {named}. Reply with {_blocks(tools)} that computes it from the data files.]"
 
 
+def uncorrected(tools: Sequence[ToolSpec]) -> str:
+    """Sends an answer back that was given after a failed computation."""
+    return f"[The last call failed, so nothing was computed. Correct the error: reply with {_blocks(tools)}.]"
+
+
 def _blocks(tools: Sequence[ToolSpec]) -> str:
     languages = {tool.language for tool in tools}
     if {"sql", "python"} <= languages:

@@ -46,8 +46,8 @@ class LoopState(TypedDict, total=False):
     """Channels of the graph. All values are JSON.
 
     `head` is the run's last message, `reply` the assistant message whose calls are being worked on, `next_call` the
-    index of the first one without a result. `recent` remembers fingerprints of the latest calls, `withhold` says why
-    the next round gets no tools, `phase` is what the next model round is for,
+    index of the first one without a result. `recent` remembers fingerprints of the latest calls, `failed` whether the
+    last one failed, `withhold` says why the next round gets no tools, `phase` is what the next model round is for,
     `sent_back` how many answers were sent back. `step` counts executed nodes.
     """
 
@@ -60,6 +60,7 @@ class LoopState(TypedDict, total=False):
     sent_back: int
     withhold: str
     recent: list[str]
+    failed: bool
     spent: dict[str, Any]
 
 
@@ -73,5 +74,6 @@ def first_state() -> LoopState:
         "sent_back": 0,
         "withhold": "",
         "recent": [],
+        "failed": False,
         "spent": {},
     }

@@ -182,7 +182,7 @@ def _notices(run: Execution, reply: Reply, message: Message, planned: Round, *, 
     if len(reply.message.tool_calls) > len(message.tool_calls):
         texts.append("The model asked for a tool where none was on offer; the call was left out.")
     if sent_back:
-        texts.append("The answer names figures that were not computed; it was sent back.")
+        texts.append("The answer was not computed from the data; it was sent back.")
     return [Notice(**run.ids, text=text) for text in texts]
 
 
@@ -198,16 +198,26 @@ def _what_next(
 ) -> tuple[str, list[str]]:
     """The next phase, and what the model is told for it.
 
-    `work`, `check` (an answer with figures from nowhere goes back), `answer` (once more, as JSON) or `done`.
+    `work`, `check` (an answer that was not computed goes back), `answer` (once more, as JSON) or `done`.
     """
     if message.tool_calls:
         return "work", []
     if cut_call and not planned.closing:
         return "work", [prompt.CUT_CALL.format(tokens=reply.usage.completion_tokens)]
     if not planned.closing and not planned.answers_in_json and state["sent_back"] < MOST_SENT_BACK:
-        figures = ungrounded(message.content, path) if prompt.shows_data(path) else []
-        if figures:
-            return "check", [prompt.uncomputed(figures, run.tools.all.specs())]
+        complaint = _complaint(run, state, path, message) if prompt.shows_data(path) else ""
+        if complaint:
+            return "check", [complaint]
     if run.spec.output_schema is not None and not planned.answers_in_json:
         return "answer", [prompt.JSON_ANSWER]
     return "done", []
+
+
+def _complaint(run: Execution, state: LoopState, path: list[Message], message: Message) -> str:
+    """What is wrong with an answer about data: a computation that failed before it, or a figure from nowhere."""
+    specs = run.tools.all.specs()
+    code = {spec.name for spec in specs if spec.language}
+    if state["failed"] and path and path[-1].role == "tool" and path[-1].name in code:
+        return prompt.uncorrected(specs)
+    figures = ungrounded(message.content, path)
+    return prompt.uncomputed(figures, specs) if figures else ""

@@ -220,6 +220,13 @@ async def test_sql_errors_list_tables_and_columns(use: Use, workspace: Path) -> 
         assert "- broken: cannot be read" in output.content
 
 
+async def test_sql_that_takes_a_date_for_text_is_told_how_to_do_it(use: Use) -> None:
+    output = await use("sql", "SELECT * FROM orders WHERE date LIKE '2025-03-%'")
+    assert not output.ok
+    assert "A date is not text" in output.content
+    assert "A date is not text" not in (await use("sql", "SELECT price FROM orders")).content
+
+
 async def test_sql_reads_parquet_and_compressed_files(use: Use, workspace: Path) -> None:
     target = workspace / "sales.parquet"
     duckdb.sql("SELECT 1 AS id, 2.5 AS amount").write_parquet(str(target))
@@ -260,6 +267,13 @@ async def test_describe_shows_rows_types_and_what_columns_hold(workspace: Path, 
     assert "  amount DOUBLE: 5 to 20.25" in orders.splitlines()
     assert "  date DATE: 2025-03-01 to 2025-04-01" in orders
     assert "columns are separated by a tab" in people
+
+
+async def test_describe_says_how_a_row_is_valued(workspace: Path, sandbox: BwrapSandbox) -> None:
+    (workspace / "sales.csv").write_text("item,Qty,unit_price\nlamp,2,9.5\n")
+    (workspace / "stock.csv").write_text("item,qty,amount\nlamp,2,19\n")
+    assert (await describe_files(workspace, sandbox)).count(": what a row is worth in money") == 1
+    assert "  Qty * unit_price: what" in await describe_files(workspace, sandbox)
 
 
 async def test_describe_is_bounded_and_survives_bad_files(workspace: Path, sandbox: BwrapSandbox) -> None:

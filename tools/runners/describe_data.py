@@ -4,6 +4,7 @@ Values are described rather than shown in rows: a small model that sees three ro
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ MOST_LISTED = 20
 EXAMPLES = 2
 LONGEST_VALUE = 40
 LARGEST_READ = 200_000_000
+QUANTITY = re.compile(r"(.*_)?(quantity|qty|units)(_.*)?", re.IGNORECASE)
+UNIT_PRICE = re.compile(r"(unit_?(price|cost)|price_?(each|per_unit)|price)", re.IGNORECASE)
 DATES = ("DATE", "TIMESTAMP")
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "UINTEGER", "UBIGINT")
 
@@ -45,6 +48,7 @@ def describe(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) -
                 f"{heading}: {rows:,} rows",
                 *lines,
                 *([f"  and {more} more columns"] if more else []),
+                *worth(pairs),
                 *dialect(connection, file),
             ]
         )
@@ -74,6 +78,16 @@ def holds(connection: duckdb.DuckDBPyConnection, quoted: str, plain: str, kind: 
     if len(values) <= MOST_LISTED:
         return ", ".join(short(value) for value, _ in values) or "always empty"
     return f"{len(values):,} different, such as {', '.join(short(value) for value, _ in values[:EXAMPLES])}"
+
+
+def worth(pairs: list[tuple[str, str]]) -> Iterator[str]:
+    """How to compute what a row is worth, where a table holds a quantity and a unit price but no amount."""
+    numbers = [name for name, kind in pairs if kind.partition("(")[0] in NUMBERS]
+    quantities = [name for name in numbers if QUANTITY.fullmatch(name)]
+    prices = [name for name in numbers if UNIT_PRICE.fullmatch(name)]
+    if len(quantities) == len(prices) == 1:
+        factors = " * ".join(data_files.as_name(name) for name in (*quantities, *prices))
+        yield f"  {factors}: what a row is worth in money"
 
 
 def dialect(connection: duckdb.DuckDBPyConnection, file: data_files.DataFile) -> Iterator[str]:

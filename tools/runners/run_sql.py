@@ -14,6 +14,9 @@ WIDEST_CELL = 100
 MOST_TABLES = 20
 FEWEST_ROWS = 3
 MOST_MEASURES = 3
+DATE_HINT = (
+    "A date is not text. Use year(d), quarter(d), month(d), day(d), or compare: d BETWEEN DATE '2025-03-01' AND ..."
+)
 
 
 def main() -> None:
@@ -92,8 +95,11 @@ def explain(
     files: list[data_files.DataFile],
     unreadable: dict[str, str],
 ) -> str:
-    """The error, then the tables with their columns."""
-    lines = [str(error).strip(), "Tables:" if files else "There are no CSV, JSON or Parquet files in the workspace."]
+    """The error, what to do about a frequent one, then the tables with their columns."""
+    text = str(error).strip()
+    hint = DATE_HINT if re.search(r"argument types '[^']*\((DATE|TIMESTAMP)", text) else ""
+    heading = "Tables:" if files else "There are no CSV, JSON or Parquet files in the workspace."
+    lines = [text, *([hint] if hint else []), heading]
     for file in files[:MOST_TABLES]:
         try:
             described = data_files.written(data_files.columns(connection, file))

@@ -30,7 +30,7 @@ async def test_an_invented_figure_is_sent_back_and_computed(stage: Stage, data: 
     assert played.finished.status == "done"
     assert played.finished.output == "It is 50.75."
     assert [notice.text for notice in played.of(Notice)] == [
-        "The answer names figures that were not computed; it was sent back."
+        "The answer was not computed from the data; it was sent back."
     ]
 
 
@@ -42,6 +42,18 @@ async def test_a_model_that_insists_has_its_way(stage: Stage, data: Path) -> Non
 async def test_computed_figures_are_not_sent_back(stage: Stage, data: Path) -> None:
     played = await stage.run("The total?", [turn("", SQL), turn("It is 50.75.")], tools=("sql",))
     assert (played.finished.output, played.finished.steps) == ("It is 50.75.", 2)
+
+
+async def test_an_answer_after_a_failed_query_is_sent_back(stage: Stage, data: Path) -> None:
+    wrong = ("sql", {"query": "SELECT sum(nothing) FROM sales"})
+    script = [
+        turn("", wrong),
+        turn("There is no such column.", expect="nothing"),
+        turn("", SQL, expect="The last call failed"),
+        turn("It is 50.75."),
+    ]
+    played = await stage.run("What is the total?", script, tools=("sql",))
+    assert (played.finished.status, played.finished.output) == ("done", "It is 50.75.")
 
 
 async def test_without_data_nothing_is_checked(stage: Stage) -> None:
