@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from openhearth.models.device_policy import place_weight
 from openhearth.models.layers.quantise import dequantise_rows
 
 
 def build_embedding(tensors: Mapping[str, Tensor], device: torch.device, multiplier: float = 1.0) -> Embedding:
     """The embedding from its stored tensors; its rows come multiplied."""
     scale = tensors.get("embedding.scale")
-    arguments = (tensors["embedding.weight"].to(device), None if scale is None else scale.to(device))
+    arguments = (place_weight(tensors["embedding.weight"], device), None if scale is None else scale.to(device))
     return Embedding(*arguments) if multiplier == 1.0 else ScaledEmbedding(*arguments, multiplier)
 
 

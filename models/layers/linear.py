@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openhearth.models.device_policy import device_policy, place_weight
 from openhearth.models.layers.quantise import dequantise_rows
 
 LinearKind = Literal["float32", "bfloat16", "int8", "int8-wide"]
@@ -42,21 +43,26 @@ class Linear(Protocol):
 def build_linear(tensors: Mapping[str, Tensor], name: str, kind: LinearKind, device: torch.device) -> Linear:
     """The linear `name` from its stored tensors `name.weight`, `name.scale` (int8 kinds) and `name.bias` (optional).
 
-    The int8 kernels exist on x86 processors alone; elsewhere int8 weights are unpacked to bfloat16.
+    The int8 kernels exist on x86 processors alone; elsewhere int8 weights are unpacked (models/device_policy.py).
     """
     weight = tensors[f"{name}.weight"]
     bias = tensors.get(f"{name}.bias")
     bias = None if bias is None else bias.to(device, torch.float32)
     if kind in ("float32", "bfloat16"):
-        return FloatLinear(weight.to(device), bias)
+        return FloatLinear(place_weight(weight, device), bias)
     scale = tensors[f"{name}.scale"]
-    if device.type != "cpu" or "fbgemm" not in torch.backends.quantized.supported_engines:
-        return FloatLinear(dequantise_rows(weight.to(device), scale.to(device)).to(torch.bfloat16), bias)
+    policy = device_policy(device)
+    if not policy.int8:
+        return FloatLinear(dequantise_rows(weight.to(device), scale.to(device)).to(policy.half), bias)
     return (WideInt8Linear if kind == "int8-wide" else Int8Linear)(weight, scale, bias)
 
 
 class FloatLinear:
-    """Weights [out, in] in a floating type; the product is computed in that type."""
+    """Weights [out, in] in a floating type; the product is computed in that type.
+
+    In float16 each row is divided by its own maximum first: a norm that leaves its division to the linear behind it
+    hands over values that may be beyond that type's 65,504.
+    """
 
     __slots__ = ("bias", "weight")
 
@@ -65,6 +71,9 @@ class FloatLinear:
         self.bias = bias
 
     def __call__(self, x: Tensor, row_scale: RowScale = None) -> Tensor:
+        if self.weight.dtype is torch.float16:
+            largest = _largest(x)
+            x, row_scale = x / largest, largest if row_scale is None else largest * row_scale
         y = F.linear(x.to(self.weight.dtype), self.weight).float()
         return _finish(y, row_scale, self.bias)
 
