@@ -117,6 +117,10 @@ TINY: dict[str, Tiny] = {
         },
         gguf=False,
     ),
+    "gemma2, as in GGUF": Tiny("Gemma2", _GEMMA | {"query_pre_attn_scalar": 24, "tie_word_embeddings": True}),
+    "gemma3, as in GGUF": Tiny(
+        "Gemma3", _GEMMA | {"query_pre_attn_scalar": 24, "num_hidden_layers": 7, "tie_word_embeddings": True}
+    ),
     "phi3": Tiny("Phi3", {"sliding_window": 24}),
     "phi3, longrope": Tiny("Phi3", _PHI | _rope("longrope", partial_rotary_factor=0.5, **_LONG)),
     "phi3, longrope within its length": Tiny(

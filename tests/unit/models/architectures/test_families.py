@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.families import TINY, tiny_family
+from support.families import LENGTH, TINY, tiny_family
+from support.gguf_models import write_gguf
 from support.tiny import random_ids
 
 from openhearth.models.architectures.decoder import Decoder, build_decoder
+from openhearth.models.architectures.solo import Solo
 from openhearth.models.architectures.step import Part, Step
 from openhearth.models.loading.convert import convert
 from openhearth.models.loading.families import FAMILIES
@@ -63,7 +65,34 @@ def test_equals_transformers(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(torch.cat(found[index]), expected[index], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name, tiny in TINY.items() if tiny.gguf])
+@torch.inference_mode()
+def test_gguf_files_equal_transformers(name: str, tmp_path: Path) -> None:
+    model = tiny_family(tmp_path / "checkpoint", name)
+    write_gguf(model, tmp_path / "checkpoint", tmp_path / "model.gguf")
+    convert(tmp_path / "model.gguf", tmp_path / "store", precision="float32")
+    length = TINY[name].length
+    ids = random_ids(length)
+    found = Solo(open_decoder(tmp_path / "store", length), length)(ids, every_row=True)
+    torch.testing.assert_close(found, model(torch.tensor([ids])).logits[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "olmo2", "qwen3moe", "stablelm"])
+@torch.inference_mode()
+def test_int8_stays_near(name: str, tmp_path: Path) -> None:
+    model = tiny_family(tmp_path / "checkpoint", name)
+    convert(tmp_path / "checkpoint", tmp_path / "store", precision="int8")
+    ids = random_ids(LENGTH)
+    expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    found = Solo(open_decoder(tmp_path / "store", LENGTH), LENGTH)(ids, every_row=True).log_softmax(-1)
+    divergence = (expected.exp() * (expected - found)).sum(-1).mean()
+    assert 0 < divergence < 0.02
+
+
 def test_every_family_is_here() -> None:
     kinds = {f"{tiny.kind}ForCausalLM" for tiny in TINY.values()}
     for family in FAMILIES.values():
         assert kinds & set(family.classes), family.name
+    held = {f"{tiny.kind}ForCausalLM" for tiny in TINY.values() if tiny.gguf}
+    for family in FAMILIES.values():
+        assert not family.gguf or held & set(family.classes), family.name
