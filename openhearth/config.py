@@ -57,8 +57,9 @@ class ModelSettings(Section):
     """Threads for inference; unset means one per physical core."""
     context: int = Field(default=8192, ge=256)
     """The longest context in tokens; the model's own limit still holds."""
-    cache_threads: int = Field(default=4, ge=1)
-    """How many conversations keep their key-value cache in memory."""
+    cache_mb: int | None = Field(default=None, ge=1)
+    """MiB for keys and values of what is being read and written, and of what was; unset takes an eighth of the memory,
+    at most 4096, and at least what one whole context needs."""
 
 
 class RemoteSettings(Section):

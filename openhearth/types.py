@@ -124,8 +124,7 @@ class ModelInfo(Value):
 class ModelRequest(Value):
     """All that a model needs for one reply.
 
-    `cache_key` names the conversation, so that a backend with a cache can prefer its entry; it never changes the
-    result. `time_limit_s` ends decoding with finish reason `length`.
+    `time_limit_s` ends decoding with finish reason `length`.
     """
 
     messages: tuple[Message, ...]
@@ -133,7 +132,6 @@ class ModelRequest(Value):
     tool_choice: ToolChoice = "auto"
     sampling: Sampling = Sampling()
     output_schema: dict[str, Any] | None = None
-    cache_key: str | None = None
     time_limit_s: float | None = None
 
 

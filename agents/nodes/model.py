@@ -87,7 +87,6 @@ async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
         messages=context.conversation(path, reminder=prompt.data_reminder(specs) if prompt.shows_data(path) else ""),
         tools=specs,
         tool_choice="auto" if specs else "none",
-        cache_key=run.thread_id,
     )
     tokens = await context.count_prompt(run.model, request)
     granted = budget.allowance(limits, run.spent, tokens)

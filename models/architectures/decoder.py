@@ -18,10 +18,11 @@ from openhearth.models.architectures.layout import layer_prefix
 from openhearth.models.architectures.place import Positions
 from openhearth.models.architectures.step import Step
 from openhearth.models.architectures.varied import build_norm
+from openhearth.models.device_policy import device_policy
 from openhearth.models.layers.embedding import Embedding, build_embedding
 from openhearth.models.layers.linear import CappedLinear, Linear, LinearKind, build_linear
 from openhearth.models.layers.norm import LayerNorm, RMSNorm
-from openhearth.models.layers.paged import KVStore
+from openhearth.models.layers.paged import BLOCK, KVStore
 from openhearth.models.loading.config import DecoderConfig
 
 
@@ -38,9 +39,12 @@ class Decoder:
         *,
         context: int,
         device: torch.device,
+        kv_dtype: torch.dtype = torch.float32,
     ) -> None:
+        """`kv_dtype` is what keys and values are kept in."""
         self.config = config
         self.device = device
+        self.kv_dtype = kv_dtype
         self.layers = layers
         self._embedding, self._norm, self._head = embedding, norm, head
         self._positions = Positions(config, context, device)
@@ -55,13 +59,21 @@ class Decoder:
         for layer, layer_kv in zip(self.layers, kv.views(step.spans), strict=True):
             x = layer(x, layer_kv, place)
         if step.wanted is not None:
+            if not step.wanted.shape[0]:
+                return x.new_empty(0, self.config.vocab_size)
             x = x.index_select(0, step.wanted)
         return self._head(*self._norm(x))
+
+    @property
+    def block_bytes(self) -> int:
+        """What one block of keys and values takes."""
+        config = self.config
+        return 2 * config.layers * config.kv_heads * config.head_dim * BLOCK * self.kv_dtype.itemsize
 
     def new_store(self, blocks: int) -> KVStore:
         """An empty store of `blocks` blocks for this decoder."""
         config = self.config
-        return KVStore(config.layers, config.kv_heads, config.head_dim, blocks, device=self.device)
+        return KVStore(config.layers, config.kv_heads, config.head_dim, blocks, device=self.device, dtype=self.kv_dtype)
 
 
 def build_decoder(
@@ -90,4 +102,5 @@ def build_decoder(
         head,
         context=context,
         device=device,
+        kv_dtype=torch.float32 if set(kinds.values()) == {"float32"} else device_policy(device).cache,
     )

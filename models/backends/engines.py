@@ -88,7 +88,7 @@ def _load(key: tuple[str, str], store: Path, settings: Settings, progress: Progr
         device=options.device,
         threads=options.threads,
         context=options.context,
-        cache_threads=options.cache_threads,
+        cache_mb=options.cache_mb,
         progress=progress,
     )
     try:

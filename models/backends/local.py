@@ -70,7 +70,6 @@ class LocalModel:
             prompt=prompt,
             sampling=request.sampling,
             constraint=self._constraint(request, plan),
-            cache_key=request.cache_key,
             deadline=time.monotonic() + request.time_limit_s if request.time_limit_s is not None else None,
         )
         reply = ReplyBuilder(plan.tools, stops=request.sampling.stop, tool_format=loaded.tool_format)

@@ -1,92 +1,88 @@
-"""Key-value caches, one per conversation: who may use which, what of it can be kept, and which goes first."""
+"""Gives sequences the blocks that they work in, and finds them what is known of their beginning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from openhearth.models.engine.blocks import BlockPool
+from openhearth.models.engine.prefix_tree import PrefixTree
 from openhearth.models.layers.paged import BLOCK, KVStore
 
 
-class SequenceCache:
-    """The blocks of one token sequence. `tokens[:length]` are the ids whose keys and values are filled in."""
-
-    def __init__(self, blocks: range) -> None:
-        self.length = 0
-        self.tokens: list[int] = []
-        self.key: str | None = None
-        self.used = 0
-        self.busy = False
-        self.blocks = blocks
-
-    def truncate(self, length: int) -> None:
-        """Forget what stands behind the first `length` tokens."""
-        self.length = min(self.length, length)
-        del self.tokens[self.length :]
-
-    def common_prefix(self, prompt: Sequence[int]) -> int:
-        """How many of the filled tokens begin `prompt`."""
-        limit = min(self.length, len(prompt))
-        for index in range(limit):
-            if self.tokens[index] != prompt[index]:
-                return index
-        return limit
+def blocks_for(tokens: int) -> int:
+    """How many blocks hold that many tokens."""
+    return -(-tokens // BLOCK)
 
 
-class CachePool:
-    """At most `size` caches, which share the blocks of `kv`.
+class PrefixCache:
+    """The blocks of one store. Belongs to the engine's thread."""
 
-    The least recently used one makes room; a busy one is never touched.
-    """
+    def __init__(self, kv: KVStore) -> None:
+        self.kv = kv
+        self.pool = BlockPool(kv.blocks)
+        self.tree = PrefixTree(self.pool)
 
-    def __init__(self, kv: KVStore, size: int) -> None:
-        self.kv, self._size = kv, size
-        self._each = kv.blocks // size
-        self._entries: list[SequenceCache] = []
-        self._clock = 0
+    @property
+    def used_bytes(self) -> int:
+        """Of the blocks that hold something, be it only for later."""
+        return (self.pool.size - self.pool.free) * self.kv.block_bytes
 
-    def acquire(self, prompt: Sequence[int], key: str | None) -> SequenceCache:
-        """A cache that holds the longest known beginning of `prompt`, always short of its last token.
+    def begin(self, tokens: Sequence[int], room: int, *, spare: int = 0) -> tuple[list[int], int] | None:
+        """Blocks for all `tokens`, and how many of these are in them already; None while there are not enough blocks.
 
-        That last token must run, or there would be nothing to sample from. Another conversation's cache is copied
-        from, not cut short. At most `size` caches may be in use at once.
+        That is always short of the last token, which must run, or there would be nothing to sample from. `room` is how
+        many tokens the sequence may reach: as many blocks in a row are looked for. `spare` blocks must be left over.
         """
-        most = len(prompt) - 1
-        shared = {id(entry): min(entry.common_prefix(prompt), most) for entry in self._entries}
-        best = max(self._entries, key=lambda e: (shared[id(e)], e.key == key, e.used), default=None)
-        length = shared[id(best)] if best is not None else 0
-        entry = self._own(best, length, key)
-        if best is not None and entry is not best and shared.get(id(entry), 0) < length:
-            self._copy_prefix(best, entry, length)
-        else:
-            entry.truncate(shared.get(id(entry), 0))
-        entry.key, entry.busy = key, True
-        return entry
+        path, tail, shared = self.tree.find(tokens, len(tokens) - 1)
+        blocks = [node.block for node in path]
+        known = len(blocks) * BLOCK
+        if tail is not None:
+            blocks.append(tail.block)
+        for block in blocks:
+            self.pool.hold(block)
+        needed = blocks_for(len(tokens)) - len(path)
+        if tail is not None:
+            pool = self.pool
+            if shared == len(tail.tokens) < BLOCK and pool.holders(tail.block) == 2:
+                # Nobody but the tree has it, and what comes next goes behind what the tree knows of it.
+                known, needed = known + shared, needed - 1
+            else:
+                blocks.pop()
+                if pool.free + pool.idle >= needed + spare and self._take(blocks, room):
+                    self.kv.copy_block(tail.block, blocks[-1], shared)
+                    known, needed = known + shared, needed - 1
+                pool.drop(tail.block)
+        if self.pool.free + self.pool.idle >= needed + spare and self.extend(blocks, len(tokens), room):
+            return blocks, known
+        for block in blocks:
+            self.pool.drop(block)
+        return None
 
-    def release(self, entry: SequenceCache) -> None:
-        self._clock += 1
-        entry.used, entry.busy = self._clock, False
+    def extend(self, blocks: list[int], tokens: int, room: int) -> bool:
+        """Add blocks until they hold `tokens`; False, with what there was added, where there are no more."""
+        while len(blocks) * BLOCK < tokens:
+            if not self._take(blocks, room):
+                return False
+        return True
 
-    def clear(self) -> None:
-        self._entries.clear()
+    def remember(self, tokens: Sequence[int], blocks: Sequence[int]) -> None:
+        """Let others read the whole blocks of a sequence that goes on; `tokens` are those that were read."""
+        self.tree.insert(tokens, blocks, whole_only=True)
 
-    def _own(self, best: SequenceCache | None, length: int, key: str | None) -> SequenceCache:
-        """The entry to work in: this conversation's, or one that `prompt` merely continues, or a free one."""
-        free = [entry for entry in self._entries if not entry.busy]
-        if key is not None:
-            for entry in free:
-                if entry.key == key:
-                    return entry
-        if best in free and best is not None and length and length >= best.length - 1 and key in (None, best.key):
-            return best
-        if len(self._entries) < self._size:
-            first = len(self._entries) * self._each
-            entry = SequenceCache(range(first, first + self._each))
-            self._entries.append(entry)
-            return entry
-        return min(free, key=lambda e: (e is best, e.used))
+    def release(self, tokens: Sequence[int], blocks: list[int]) -> None:
+        """Take the blocks back from a sequence, and remember `tokens`, those that were read."""
+        self.tree.insert(tokens, blocks, whole_only=False)
+        self.discard(blocks)
 
-    def _copy_prefix(self, source: SequenceCache, target: SequenceCache, length: int) -> None:
-        for index in range(-(-length // BLOCK)):
-            self.kv.copy_block(source.blocks[index], target.blocks[index])
-        target.length = length
-        target.tokens = source.tokens[:length]
+    def discard(self, blocks: list[int]) -> None:
+        """Take the blocks back without remembering anything new."""
+        for block in blocks:
+            self.pool.drop(block)
+        blocks.clear()
+
+    def _take(self, blocks: list[int], room: int) -> bool:
+        if not self.pool.free and not self.tree.evict():
+            return False
+        after = blocks[-1] if blocks else None
+        blocks.append(self.pool.take(after, blocks_for(room) - len(blocks)))
+        return True

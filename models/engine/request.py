@@ -13,17 +13,15 @@ from openhearth.types import FinishReason, Sampling, Timings, Usage
 class GenerationRequest:
     """Token ids to be continued.
 
-    `cache_key` names the conversation; its cache is preferred, and the result never depends on it. `deadline`, a
-    `time.monotonic()` value, ends decoding with reason `length`. A token of `stop_ids` ends it with reason `stop` and
-    is neither emitted nor counted; None means the model's own end tokens. `logprobs` asks for each token's natural
-    logarithm of its probability before temperature, penalties, cuts and masks. `sampling.stop` is for whoever makes
-    text of the tokens: the engine does not look at it.
+    `deadline`, a `time.monotonic()` value, ends decoding with reason `length`. A token of `stop_ids` ends it with
+    reason `stop` and is neither emitted nor counted; None means the model's own end tokens. `logprobs` asks for each
+    token's natural logarithm of its probability before temperature, penalties, cuts and masks. `sampling.stop` is for
+    whoever makes text of the tokens: the engine does not look at it.
     """
 
     prompt: Sequence[int]
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Constraint | None = None
-    cache_key: str | None = None
     deadline: float | None = None
     stop_ids: frozenset[int] | None = None
     logprobs: bool = False

@@ -161,7 +161,7 @@ async def test_calls_and_results_go_back_into_the_prompt(model: LocalModel) -> N
 
 
 async def test_the_next_turn_prefills_only_what_is_new(model: LocalModel) -> None:
-    first = request("Name a colour.", cache_key="thread")
+    first = request("Name a colour.")
     _, reply = await ask(model, first)
     messages = (*first.messages, reply.message, Message(role="user", content="Another one."))
     _, second = await ask(model, first.model_copy(update={"messages": messages}))
@@ -217,13 +217,16 @@ async def test_closing_early_stops_the_engine(model: LocalModel) -> None:
     assert reply.usage.completion_tokens <= 2
 
 
-async def test_requests_at_once_do_not_disturb_one_another(model: LocalModel) -> None:
-    asked = [request(f"Say {word}.", sampling={"max_tokens": 8}) for word in ("yes", "no", "maybe")]
-    for one in asked:  # as above: into the cache with them
-        await ask(model, one)
-    alone = [(await ask(model, one))[1].message.content for one in asked]
-    together = [reply.message.content for _, reply in await asyncio.gather(*(ask(model, one) for one in asked))]
-    assert together == alone
+async def test_requests_at_once_are_answered_each_by_its_own_reply(model: LocalModel) -> None:
+    asked = [
+        request(f"Repeat this word and nothing else: {word}", sampling={"max_tokens": 12})
+        for word in ("London", "banana", "seven")
+    ]
+    replies = await asyncio.gather(*(ask(model, one) for one in asked))
+    for one, (_, reply) in zip(asked, replies, strict=True):
+        assert reply.usage.prompt_tokens == await model.count_tokens(one)
+    together = [reply.message.content.lower() for _, reply in replies]
+    assert [word in text for word, text in zip(("london", "banana", "seven"), together, strict=True)] == [True] * 3
 
 
 async def test_an_engine_is_shared_and_closed_by_its_last_user(model: LocalModel, smollm2_store: Path) -> None:

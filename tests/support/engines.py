@@ -15,11 +15,13 @@ from openhearth.models.loading.convert import convert
 from openhearth.types import Sampling
 
 
-def tiny_engine(folder: Path, *, context: int = 1024, cache_threads: int = 4, **changes: Any) -> Engine:
+def tiny_engine(
+    folder: Path, *, context: int = 1024, cache_mb: int | None = 64, speculate: bool = True, **changes: Any
+) -> Engine:
     """An engine over a tiny random Llama in float32; it hardly ever stops by itself."""
     tiny_model(folder / "checkpoint", **changes)
     convert(folder / "checkpoint", folder / "store", precision="float32")
-    return Engine.load(folder / "store", device="cpu", context=context, cache_threads=cache_threads)
+    return Engine.load(folder / "store", device="cpu", context=context, cache_mb=cache_mb, speculate=speculate)
 
 
 def request(prompt: Sequence[int], tokens: int | None = 16, **changes: Any) -> GenerationRequest:
@@ -65,7 +67,7 @@ class Script:
         self._steps.pop(0)
 
     def forced(self) -> Sequence[int]:
-        step = self._steps[0]
+        step = self._steps[0] if self._steps else None
         return tuple(step) if isinstance(step, list) else ()
 
     def finished(self) -> bool:

@@ -173,11 +173,6 @@ async def test_the_system_prompt_is_kept_once_and_stays_the_same(stage: Stage) -
     assert all(message.role != "system" for message in rest)
 
 
-async def test_the_request_names_the_thread_for_the_cache(stage: Stage) -> None:
-    played = await stage.run("Hello.", [turn("Hi.")])
-    assert stage.model.requests[0].cache_key == played.finished.thread_id
-
-
 async def test_a_run_is_stored_with_all_that_it_needs(stage: Stage) -> None:
     played = await stage.run("Hello.", [turn("Hi.")], double, instructions="Be brief.")
     row = await stage.runtime.run_record(played.run_id)

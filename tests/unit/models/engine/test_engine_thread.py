@@ -20,7 +20,7 @@ from openhearth.models.engine.request import Finished, GenerationRequest, Token
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    engine = tiny_engine(tmp_path_factory.mktemp("tiny"), cache_threads=3)
+    engine = tiny_engine(tmp_path_factory.mktemp("tiny"))
     yield engine
     engine.close()
 
@@ -103,10 +103,10 @@ async def test_cancelling_the_task_cancels_the_request(engine: Engine) -> None:
 
 def test_what_was_cancelled_serves_the_next(engine: Engine) -> None:
     prompt = random_ids(200, seed=42)
-    outputs = engine.generate_sync(request(prompt, None, cache_key="cut"))
+    outputs = engine.generate_sync(request(prompt, None))
     next(outputs)
     outputs.close()
-    _, finished = collect(engine, request([*prompt, 9, 9], 2, cache_key="cut"))
+    _, finished = collect(engine, request([*prompt, 9, 9], 2))
     assert finished.usage.cached_tokens >= 200
 
 
@@ -131,7 +131,7 @@ async def test_a_failure_is_its_own_requests_alone(engine: Engine) -> None:
 
 
 async def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
-    engine = tiny_engine(tmp_path, cache_threads=1)
+    engine = tiny_engine(tmp_path)
     under_way = engine.generate(request(random_ids(5), None))
     await anext(under_way)
     waiting = asyncio.create_task(gather(engine, request(random_ids(5), None)))

@@ -65,9 +65,9 @@ def test_a_long_prompt_goes_in_chunks(engine: Engine) -> None:
 
 def test_a_reused_prefix_changes_nothing(engine: Engine) -> None:
     prompt = random_ids(300, seed=4)
-    tokens, _ = collect(engine, request(prompt, 6, cache_key="thread"))
+    tokens, _ = collect(engine, request(prompt, 6))
     longer = [*prompt, *tokens, *random_ids(20, seed=5)]
-    again, finished = collect(engine, request(longer, 6, cache_key="thread"))
+    again, finished = collect(engine, request(longer, 6))
     # The last token that was sampled was never read by the model.
     assert finished.usage.cached_tokens == 300 + 6 - 1
     assert again == plain(engine, longer, 6)
