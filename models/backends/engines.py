@@ -10,14 +10,12 @@ from openhearth.config import Settings
 from openhearth.errors import ModelUnavailableError
 from openhearth.models.base import ProgressCallback
 from openhearth.models.chat.detokenise import TokenBytes
-from openhearth.models.chat.formats import ToolFormat, get_format
+from openhearth.models.chat.formats import ToolFormat, detect_format, get_format
 from openhearth.models.chat.grammar import GrammarCompiler
 from openhearth.models.chat.prompt import PromptWriter
 from openhearth.models.chat.template import ChatTemplate
 from openhearth.models.engine.engine import Engine
 from openhearth.models.loading.store import read_manifest
-
-DEFAULT_FORMAT = "hermes"
 
 
 @dataclass(eq=False)
@@ -81,7 +79,6 @@ def release(loaded: LoadedModel) -> None:
 
 
 def _load(key: tuple[str, str], store: Path, settings: Settings, progress: ProgressCallback | None) -> LoadedModel:
-    tool_format = get_format(str(read_manifest(store).extra.get("chat_format") or DEFAULT_FORMAT))
     options = settings.model
     engine = Engine.load(
         store,
@@ -97,8 +94,11 @@ def _load(key: tuple[str, str], store: Path, settings: Settings, progress: Progr
                 f"{store.name} has no chat template: it continues texts, it does not answer messages.",
                 hint="Choose an instruction-tuned model.",
             )
-        markers = (tool_format.opener, tool_format.closer)
         tokens = engine.tokenizer.get_added_tokens_decoder()
+        named = read_manifest(store).extra.get("chat_format")
+        added = [token.content for token in tokens.values()]
+        tool_format = get_format(str(named)) if named else detect_format(engine.chat_template, added)
+        markers = tool_format.markers
         control = [token.content for token in tokens.values() if token.special and token.content not in markers]
         return LoadedModel(
             key,

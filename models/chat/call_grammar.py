@@ -25,8 +25,8 @@ TokenId = Callable[[str], int | None]
 
 
 def marked_call(tools: Sequence[ToolSpec], tool_format: ToolFormat, token_id: TokenId) -> str:
-    """One call between its markers, in the template's own layout."""
-    return _HEAD + "start: marked\n" + _marked(tools, tool_format, token_id)
+    """Calls between the format's markers, in the template's own layout."""
+    return _HEAD + "start: marked\n" + _calls(tools, tool_format, token_id)
 
 
 def free_call(
@@ -35,7 +35,9 @@ def free_call(
     """One call or an array of calls as the model likes to lay it out; with a format, between the format's markers."""
     start = "calls"
     if tool_format is not None:
-        start = f"{_marker(tool_format.opener, token_id)} WS calls WS {_marker(tool_format.closer, token_id)}"
+        start = f"{_marker(tool_format.opener, token_id)} WS calls"
+        if tool_format.closer:
+            start += f" WS {_marker(tool_format.closer, token_id)}"
     return (
         f"{_HEAD}start: {start}\n"
         'calls: call | "[" WS call (WS "," WS call)* WS "]"\n'
@@ -62,7 +64,7 @@ def first_thing(
     in_json = [tool for tool in tools if not is_code_tool(tool)]
     if in_json:
         ways.append("marked")
-        rules += _marked(in_json, tool_format, token_id)
+        rules += _calls(in_json, tool_format, token_id, marked=tool_format.marked)
     ways += [_text(f"```{tool.language}\n") for tool in tools if is_code_tool(tool)]
     if output is not None:
         ways.append("output")
@@ -75,17 +77,35 @@ def instance(schema: Mapping[str, Any]) -> str:
     return f"{_HEAD}start: output\noutput: {_json(schema, _EXACT)}\n"
 
 
-def _marked(tools: Sequence[ToolSpec], tool_format: ToolFormat, token_id: TokenId) -> str:
-    opener, closer = _marker(tool_format.opener, token_id), _marker(tool_format.closer, token_id)
-    rules = [f'marked: {opener} "\\n" call "\\n" {closer}\n', _choice("call", len(tools))]
+def _calls(tools: Sequence[ToolSpec], tool_format: ToolFormat, token_id: TokenId, *, marked: bool = True) -> str:
+    calls = 'call (", " call)*' if tool_format.array else "call"
+    before, after = ("[", "]") if tool_format.array else ("", "")
+    parts = [
+        _marker(tool_format.opener, token_id) if marked else "",
+        _text(tool_format.before + before),
+        calls,
+        _text(after + tool_format.after),
+        _marker(tool_format.closer, token_id),
+    ]
+    rules = [
+        f"marked: {' '.join(part for part in parts if part not in ('', _text('')))}\n",
+        _choice("call", len(tools)),
+    ]
     for number, tool in enumerate(tools):
-        name, arguments = json.dumps(tool.name), f"arguments_{number}"
-        before, after = _text('{"name": ' + name + ', "arguments": '), _text("}")
-        rules.append(f"call_{number}: {before} {arguments} {after}")
-        before, after = _text('{"arguments": '), _text(', "name": ' + name + "}")
-        rules.append(f" | {before} {arguments} {after}\n")
-        rules.append(f"{arguments}: {_json(tool.parameters, _EXACT)}\n")
+        rules += _call(number, tool, tool_format, token_id)
     return "".join(rules)
+
+
+def _call(number: int, tool: ToolSpec, tool_format: ToolFormat, token_id: TokenId) -> list[str]:
+    name, arguments = json.dumps(tool.name), f"arguments_{number}"
+    given = f"{arguments}: {_json(tool.parameters, _EXACT)}\n"
+    if tool_format.named:
+        return [f"call_{number}: {_text(tool.name)} {_marker(tool_format.named, token_id)} {arguments}\n", given]
+    key = json.dumps(tool_format.arguments_key)
+    usual = _text(f'{{"name": {name}, {key}: '), _text("}")
+    turned = _text(f"{{{key}: "), _text(f', "name": {name}' + "}")
+    ways = " | ".join(f"{before} {arguments} {after}" for before, after in (usual, turned))
+    return [f"call_{number}: {ways}\n", given]
 
 
 def _free_calls(tools: Sequence[ToolSpec], *, name: str | None = None) -> str:
@@ -102,7 +122,9 @@ def _free_calls(tools: Sequence[ToolSpec], *, name: str | None = None) -> str:
 
 
 def _marker(text: str, token_id: TokenId) -> str:
-    """llguidance keeps added tokens apart from the text that they look like."""
+    """llguidance keeps added tokens apart from the text that they look like. Nothing for no text."""
+    if not text:
+        return ""
     found = token_id(text)
     return _text(text) if found is None else f"<[{found}]>"
 

@@ -65,7 +65,8 @@ class CallPlan:
         tools = self._enforceable
         if region.kind == "marker":
             yield call_grammar.marked_call(tools, self.tool_format, self.token_id)
-            yield call_grammar.free_call(tools, self.tool_format, self.token_id)
+            if not self.tool_format.named:
+                yield call_grammar.free_call(tools, self.tool_format, self.token_id)
         else:
             yield call_grammar.free_call(tools)
             if region.sure:

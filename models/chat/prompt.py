@@ -59,9 +59,11 @@ class PromptWriter:
             if tool is not None and is_code_tool(tool) and set(arguments) == {tool.source_argument}:
                 blocks.append(_as_block(tool, str(arguments[tool.source_argument])))
             else:
-                calls.append(call.model_copy(update={"arguments": arguments}))
+                calls.append(call.model_copy(update={"id": self._format.call_id(call.id), "arguments": arguments}))
         content = "\n".join([content, *blocks] if content else blocks)
-        return message.model_copy(update={"content": content, "tool_calls": tuple(calls)})
+        answered = message.tool_call_id and self._format.call_id(message.tool_call_id)
+        changes = {"content": content, "tool_calls": tuple(calls), "tool_call_id": answered}
+        return message.model_copy(update=changes)
 
     def _with_system(self, messages: list[Message], sections: list[str]) -> list[Message]:
         system = [message.content for message in messages[:1] if message.role == "system"]
@@ -81,8 +83,8 @@ class PromptWriter:
         """For a template that knows neither calls nor results."""
         if message.role == "tool":
             return [Message(role="user", content=self._format.write_result(message.content))]
-        written = [self._format.write_call(call) for call in message.tool_calls]
-        return [Message(role=message.role, content="\n".join(filter(None, [message.content, *written])))]
+        written = self._format.write_calls(message.tool_calls) if message.tool_calls else ""
+        return [Message(role=message.role, content="\n".join(filter(None, [message.content, written])))]
 
     @staticmethod
     def _code_section(tools: Sequence[ToolSpec]) -> str:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from openhearth.models.chat.calls import JSON_FENCES, Verdict, begins_call, read_calls
+from openhearth.models.chat.calls import JSON_FENCES, Verdict, begins_call, decode_arguments, read_calls
 from openhearth.models.chat.events import Region
 from openhearth.models.chat.fences import Fence, open_fence
 from openhearth.models.chat.lenient_json import JsonScanner
@@ -18,6 +18,7 @@ Kind = Literal["marker", "fence", "bare"]
 
 _KNOWN_NAME = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]+)"')
 _SPACE = re.compile(r"\s*")
+_NAME = re.compile(r"[\w.-]{1,64}")
 _FENCE_BEGUN = re.compile(r"(?:(?<=\n)|\A) {0,3}(?:`{1,2}|~{1,2})\Z")
 _SURE_MARKER = 6  # characters of a marker after which nothing else can be meant
 
@@ -75,7 +76,7 @@ class InText(_Plain):
     def _judge(self, stream: Stream, start: int, opening: str) -> State | Verdict:
         """What opens at `start`: the state to go on with, or MORE, or NO."""
         if opening == stream.vocabulary.opener:
-            return InJson("marker", self._release(stream, start) + len(opening))
+            return after_marker(stream, self._release(stream, start) + len(opening))
         if opening in "[{":
             before = stream.buffer[start - 1] if start else stream.previous
             return Verdict.NO if before == "`" else self._judge_json(stream, start, start, None)
@@ -99,7 +100,7 @@ class InText(_Plain):
         body = _skip_space(stream.buffer, start + len(fence.header))
         rest = stream.buffer[body:]
         opener = stream.vocabulary.opener
-        if rest.startswith(opener):
+        if opener and rest.startswith(opener):
             return InJson("marker", self._release(stream, start) + body - start + len(opener), fence)
         if opener.startswith(rest):
             return Verdict.MORE
@@ -233,6 +234,9 @@ class InJson(_Plain):
             return Region("marker", stream.vocabulary.opener + stream.buffer[self._offset :], sure=True)
         return Region("json", stream.buffer[self._offset :], sure=True)
 
+    def _read_calls(self, source: str) -> list[tuple[str, dict[str, Any]]]:
+        return read_calls(source)
+
     def _find_end(self, stream: Stream) -> int | None:
         """Where the JSON ends: at its last bracket or, with brackets missing, before what closes it."""
         closer = {"marker": stream.vocabulary.closer, "fence": self._fence.marks if self._fence else ""}.get(self._kind)
@@ -249,7 +253,7 @@ class InJson(_Plain):
                 return at
 
     def _take(self, stream: Stream, end: int) -> State | None:
-        calls = read_calls(stream.buffer[self._offset : end])
+        calls = self._read_calls(stream.buffer[self._offset : end])
         if not calls:
             return None
         if len(calls) > 1 or not self._name:
@@ -268,7 +272,7 @@ class InJson(_Plain):
             return after
         # What stands inside a broken call is no call either.
         closer = stream.vocabulary.closer
-        at = stream.buffer.find(closer, self._offset) if self._kind == "marker" else -1
+        at = stream.buffer.find(closer, self._offset) if closer and self._kind == "marker" else -1
         return self._give_up(stream, at + len(closer) if at >= 0 else len(stream.buffer))
 
     def _give_up(self, stream: Stream, end: int) -> State:
@@ -283,6 +287,42 @@ class InJson(_Plain):
         if self._name:
             stream.show(self._name, stream.buffer[self._shown : end])
             self._shown = end
+
+
+class InNamed(InJson):
+    """A call whose name stands between its marker and its arguments. The name begins at `offset` in the buffer."""
+
+    def __init__(self, offset: int, fence: Fence | None = None) -> None:
+        super().__init__("marker", offset, fence)
+        self._lead = ""
+
+    def read(self, stream: Stream) -> State | None:
+        if not self._lead:
+            separator = stream.vocabulary.named
+            start = _skip_space(stream.buffer, self._offset)
+            end = _skip_name(stream.buffer, start)
+            rest = stream.buffer[end:]
+            if start == end or not rest.startswith(separator):
+                if separator.startswith(rest) and not stream.final:
+                    return None
+                return InJson("marker", self._offset, self._fence)
+            self._name = stream.buffer[start:end]
+            self._lead = self._name + separator
+            self._offset = self._scanned = self._shown = end + len(separator)
+        return super().read(stream)
+
+    def region(self, stream: Stream) -> Region | None:
+        begun = stream.buffer[self._offset :]
+        return Region("marker", stream.vocabulary.opener + self._lead + begun, sure=True)
+
+    def _read_calls(self, source: str) -> list[tuple[str, dict[str, Any]]]:
+        arguments = decode_arguments(source)
+        return [] if arguments is None else [(self._name, arguments)]
+
+
+def after_marker(stream: Stream, offset: int, fence: Fence | None = None) -> State:
+    """The state behind the family's marker, which ends at `offset`."""
+    return InNamed(offset, fence) if stream.vocabulary.named else InJson("marker", offset, fence)
 
 
 @dataclass
@@ -301,7 +341,7 @@ class AfterJson(_Plain):
             stream.take_syntax(start)
             return InText()
         closer = stream.vocabulary.closer if self.kind == "marker" else self.fence.marks if self.fence else ""
-        if rest.startswith(closer):
+        if closer and rest.startswith(closer):
             stream.take_syntax(start + len(closer))
             return AfterJson("fence", self.fence) if self.kind == "marker" and self.fence else InText()
         if closer.startswith(rest) and not stream.final:
@@ -313,15 +353,21 @@ class AfterJson(_Plain):
                 return InJson(self.kind, begins, self.fence)
             if verdict is not Verdict.NO and not stream.final:
                 return None
-        if rest.startswith(stream.vocabulary.opener):
-            return InJson("marker", start + len(stream.vocabulary.opener), self.fence)
-        if stream.vocabulary.opener.startswith(rest) and not stream.final:
+        opener = stream.vocabulary.opener
+        if opener and rest.startswith(opener):
+            return after_marker(stream, start + len(opener), self.fence)
+        if opener.startswith(rest) and not stream.final:
             return None
         return InBlock(self.fence, mid_line=True) if self.fence else InText()
 
 
 def _skip_space(text: str, position: int) -> int:
     matched = _SPACE.match(text, position)
+    return matched.end() if matched else position
+
+
+def _skip_name(text: str, position: int) -> int:
+    matched = _NAME.match(text, position)
     return matched.end() if matched else position
 
 

@@ -22,7 +22,9 @@ class Vocabulary:
         self.languages = language_tools(tools)
         self.opener = tool_format.opener
         self.closer = tool_format.closer
-        self.openings = re.compile(rf"{re.escape(self.opener)}|[\[{{]|(?:(?<=\n)|\A){_MARKS}")
+        self.named = tool_format.named
+        ways = [re.escape(self.opener)] if self.opener else []
+        self.openings = re.compile("|".join([*ways, r"[\[{]", rf"(?:(?<=\n)|\A){_MARKS}"]))
         """Every place that needs a closer look. At the buffer's start, `Stream.line_start` has the last word."""
 
 

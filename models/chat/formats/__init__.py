@@ -1,42 +1,25 @@
-"""How model families write tool calls. One module per family; `get_format` finds it by its catalog name."""
+"""How model families write tool calls: one module a family, found by its catalog name or by the chat template."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from dataclasses import replace
 from importlib import import_module
-from typing import Protocol
 
 from openhearth.errors import ModelUnavailableError
-from openhearth.types import ToolCall, ToolSpec
+from openhearth.models.chat.formats.base import ToolFormat
 
-_FORMATS = {"hermes": "openhearth.models.chat.formats.hermes:HERMES"}
+__all__ = ["ToolFormat", "detect_format", "get_format"]
 
-
-class ToolFormat(Protocol):
-    """A family's way to write calls as text. All text is exactly what the family's own template writes."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def opener(self) -> str:
-        """The marker that opens a call; nothing else in a reply begins with it."""
-        ...
-
-    @property
-    def closer(self) -> str: ...
-
-    def describe_tools(self, tools: Sequence[ToolSpec]) -> str:
-        """The part of a system message that offers `tools`, for templates that cannot."""
-        ...
-
-    def write_call(self, call: ToolCall) -> str:
-        """A call as the model would have written it, for templates that cannot."""
-        ...
-
-    def write_result(self, content: str) -> str:
-        """A tool's result inside a user message, for templates without a tool role."""
-        ...
+_FORMATS = {
+    "granite": "granite:GRANITE",
+    "hermes": "hermes:HERMES",
+    "llama3": "llama3:LLAMA3",
+    "mistral": "mistral:MISTRAL",
+    "mistral-named": "mistral:MISTRAL_NAMED",
+    "phi": "phi:PHI",
+    "plain": "plain:PLAIN",
+}
 
 
 def get_format(name: str) -> ToolFormat:
@@ -46,5 +29,23 @@ def get_format(name: str) -> ToolFormat:
             f"No tool-call format is called {name!r}.", hint=f"Known formats: {', '.join(sorted(_FORMATS))}."
         )
     module, _, attribute = _FORMATS[name].partition(":")
-    found: ToolFormat = getattr(import_module(module), attribute)
+    found: ToolFormat = getattr(import_module(f"{__name__}.{module}"), attribute)
     return found
+
+
+def detect_format(template: str, added_tokens: Collection[str] = ()) -> ToolFormat:
+    """The format that a chat template writes calls in, or that the tokenizer has markers for; else `plain`."""
+
+    def known(marker: str) -> bool:
+        return marker in template or marker in added_tokens
+
+    if known("[TOOL_CALLS]"):
+        if known("[ARGS]"):
+            return get_format("mistral-named")
+        found = get_format("mistral")
+        return replace(found, before=" ") if "[TOOL_CALLS] [" in template else found
+    if known("<tool_call>"):
+        return get_format("hermes")
+    if known("<|tool_call|>"):
+        return get_format("phi" if known("<|/tool_call|>") else "granite")
+    return get_format("llama3" if known("<|python_tag|>") else "plain")
