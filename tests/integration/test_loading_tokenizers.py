@@ -11,7 +11,8 @@ from tokenizers import AddedToken, Tokenizer
 from transformers.models.qwen2 import Qwen2Tokenizer
 
 from openhearth.models.loading.gguf import GgufFile
-from openhearth.models.loading.gguf_tokenizer import TokenKind, gguf_tokenizer
+from openhearth.models.loading.gguf_tokenizer import gguf_tokenizer
+from openhearth.models.loading.gguf_vocabulary import TokenKind
 
 LLAMA_CPP_IDS = Path(__file__).with_name("loading") / "llama_cpp_ids.json"
 
