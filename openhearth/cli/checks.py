@@ -6,27 +6,15 @@ import asyncio
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Literal
 
 from openhearth import paths
 from openhearth.cli import exit_codes
+from openhearth.cli.check import Check
+from openhearth.cli.device_checks import device_check, memory_check, torch_check
 from openhearth.config import Settings, load_settings
 from openhearth.errors import HearthError
 
 _LITTLE_DISK = 5_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was found. A warning leaves `exit_code` 0: agents can work, or will after the first download."""
-
-    name: str
-    state: Literal["ok", "warning", "failed"]
-    detail: str
-    hint: str = ""
-    exit_code: int = 0
 
 
 def run_checks() -> Iterator[Check]:
@@ -44,13 +32,6 @@ def run_checks() -> Iterator[Check]:
             yield _failed(name, error)
         except Exception as error:
             yield Check(name, "failed", f"{type(error).__name__}: {error}", exit_code=exit_codes.FAILED)
-
-
-def _torch(settings: Settings) -> Check:
-    from openhearth.models.devices import choose_device, physical_cores
-
-    device = choose_device(settings.model.device)
-    return Check("torch", "ok", f"{version('torch')}, device {device}, {physical_cores()} physical cores")
 
 
 def _sandbox(settings: Settings) -> Check:
@@ -98,7 +79,9 @@ def _disk(settings: Settings) -> Check:
 
 
 _CHECKS: dict[str, Callable[[Settings], Check]] = {
-    "torch": _torch,
+    "torch": torch_check,
+    "device": device_check,
+    "memory": memory_check,
     "sandbox": _sandbox,
     "database": _database,
     "models": _models,

@@ -48,3 +48,29 @@ def test_a_second_turn_finds_the_first_in_the_cache(facts: dict[str, Any], preci
 
 def test_embeddings_are_the_same(facts: dict[str, Any]) -> None:
     assert facts["embedding"] < 1e-6
+
+
+def test_the_conformance_suite_passes(facts: dict[str, Any]) -> None:
+    assert facts["conformance"]["nothing"] == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ("aten.linear", "linear, float32, 5 rows"),
+        ("aten.scaled_dot_product_attention", "attention, a whole text"),
+        ("aten.mul", "RMSNorm, 5 rows"),
+        ("aten.index_select", "attention, 20 rows, scattered blocks"),
+        ("aten.glu", "tiny model, float32, a text at once"),
+    ],
+)
+def test_a_kernel_that_miscomputes_is_named(facts: dict[str, Any], broken: str, named: str) -> None:
+    assert named in facts["conformance"][broken]
+
+
+def test_the_doctor_says_so(facts: dict[str, Any]) -> None:
+    well, ill = facts["doctor"]
+    assert (well["code"], well["wrong"]) == (0, [])
+    assert well["checks"] == ill["checks"] > 30
+    assert ill["code"] == 1
+    assert "linear, bfloat16, one row" in ill["wrong"]

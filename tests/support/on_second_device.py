@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from support.engines import collect, request
-from support.second_device import MEMORY, NAME, register
+from support.second_device import FAULTS, MEMORY, NAME, register
 from support.tiny import random_ids, tiny_model
 from support.tiny_encoder import WORDS, tiny_encoder
 
+from openhearth.cli.app import app
+from openhearth.models.conformance.suite import check_device
 from openhearth.models.device_memory import memory_of
 from openhearth.models.device_policy import device_facts, device_policy
 from openhearth.models.devices import choose_device
@@ -38,6 +43,10 @@ def main() -> None:
         tiny_model(Path(folder) / "checkpoint", "qwen2")
         for precision in ("float32", "bfloat16", "int8"):
             facts[precision] = engine(Path(folder), precision)
+    facts["conformance"] = conformance()
+    facts["doctor"] = [doctor()]
+    FAULTS["aten.linear"] = lambda product: product * 1.1
+    facts["doctor"].append(doctor())
     print(json.dumps(facts))
 
 
@@ -62,6 +71,43 @@ def engine(folder: Path, precision: Precision) -> dict[str, Any]:
         "same_tokens": tokens == tokens_there,
         "cached": [cached, cached_there],
     }
+
+
+def conformance() -> dict[str, list[str]]:
+    """The checks that fail, by the kernel that was broken."""
+    broken: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
+        "nothing": None,
+        "aten.linear": lambda product: product * 1.1,
+        "aten.scaled_dot_product_attention": lambda seen: seen * 0.9,
+        "aten.mul": lambda product: product + 0.01,
+        "aten.index_select": lambda rows: rows.roll(1, 0),
+        "aten.glu": lambda gated: torch.full_like(gated, torch.nan),
+    }
+    found = {}
+    for name, fault in broken.items():
+        FAULTS.clear()
+        if fault is not None:
+            FAULTS[name] = fault
+        found[name] = [verdict.name for verdict in check_device(torch.device(NAME)) if not verdict.ok]
+    FAULTS.clear()
+    return found
+
+
+def doctor() -> dict[str, Any]:
+    """`hearth doctor --device slate --json`: its exit code, and the names of what is wrong."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        code = main_command(["doctor", "--device", NAME, "--json"])
+    verdicts = [json.loads(line) for line in output.getvalue().splitlines()]
+    return {"code": code, "checks": len(verdicts), "wrong": [v["name"] for v in verdicts if not v["ok"]]}
+
+
+def main_command(arguments: Sequence[str]) -> int:
+    try:
+        app(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def embedding(folder: Path) -> float:

@@ -21,13 +21,10 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 NAME = "slate"
 FAULTS: dict[str, Callable[[Tensor], Tensor]] = {}
-"""By name without overload, such as `aten.mm`."""
+"""By name without overload, such as `aten.linear`."""
 
 MEMORY = (3 << 30, 4 << 30)
 """Bytes free and in all, as the device tells them."""
-
-_MATH = 0
-"""`torch.nn.attention.SDPBackend.MATH`: attention made of plain operations."""
 
 _libraries: list[torch.library.Library] = []
 
@@ -59,8 +56,6 @@ class SlateTensor(Tensor):
     ) -> Any:
         kwargs = dict(kwargs or {})
         name = str(func).removesuffix(f".{func._overloadname}")
-        if name == "aten._fused_sdp_choice":
-            return _MATH
         moves = name in ("aten._to_copy", "aten.copy_", "aten._copy_from")
         leaves = pytree.tree_leaves((args, kwargs))
         if not moves and any(type(leaf) is Tensor and leaf.dim() for leaf in leaves):

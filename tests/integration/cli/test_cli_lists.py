@@ -132,9 +132,19 @@ def test_doctor_finds_everything_in_order_but_the_model(hearth: Run, workspace: 
     states = {check["name"]: check["state"] for check in map(json.loads, done.stdout.splitlines())}
     assert states.pop("models") == "warning"
     assert states.pop("disk") in ("ok", "warning")
-    assert states == dict.fromkeys(("python", "torch", "sandbox", "database"), "ok")
+    assert states.pop("memory") in ("ok", "warning")
+    assert states == dict.fromkeys(("python", "torch", "device", "sandbox", "database"), "ok")
     assert done.returncode == 0
     assert "hearth models pull" in hearth("doctor").stdout
+
+
+def test_doctor_checks_a_device(hearth: Run, workspace: Path) -> None:
+    done = hearth("doctor", "--device", "cpu", "--json")
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(verdict["ok"] for verdict in verdicts)
+    assert any(verdict["name"].startswith("tiny model, int8") for verdict in verdicts)
+    assert done.returncode == 0
+    assert hearth("doctor", "--device", "abacus").returncode == 2
 
 
 def test_completion_offers_model_names(hearth: Run, workspace: Path) -> None:
