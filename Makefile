@@ -14,13 +14,15 @@ QUESTION ?= Which customer spent the most in March, and how much?
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
-# Each stamp is renewed when pyproject.toml changes, so that a second call costs nothing.
+# Each stamp is renewed when pyproject.toml or the C sources change, so that a second call costs nothing.
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit("OpenHearth needs Python 3.11 or newer; call: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.runtime: $(VENV)/.made pyproject.toml
+KERNELS := $(wildcard models/kernels/csrc/*.[ch]) models/kernels/build.py setup.py
+
+$(VENV)/.runtime: $(VENV)/.made pyproject.toml $(KERNELS)
 	@echo "Installing OpenHearth into $(VENV) (once; some hundred megabytes)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@

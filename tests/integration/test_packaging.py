@@ -60,7 +60,7 @@ def test_wheel_and_tree_hold_the_same_modules(built: Path) -> None:
     tracked = run("git", "-C", ROOT, "ls-files", "openhearth", "agents", "models", "storage", "tools", "tui").split()
     links = {f"openhearth/{name}" for name in ("agents", "models", "storage", "tools", "tui")}
     expected = {name if name.startswith("openhearth/") else f"openhearth/{name}" for name in tracked} - links
-    assert packed == expected
+    assert packed == expected | {"openhearth/models/kernels/_hearth.so"}
 
 
 def test_the_sdist_holds_sources_and_licence(built: Path) -> None:
@@ -85,3 +85,12 @@ def test_the_installed_wheel_can_migrate_a_database(clean_python: Path, tmp_path
     )
     run(clean_python, "-c", code, cwd=tmp_path)
     assert (tmp_path / "hearth.db").stat().st_size > 0
+
+
+def test_the_installed_wheel_brings_the_kernels(built: Path, clean_python: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert wheel.name.startswith("openhearth-")
+    assert "-py3-none-" in wheel.name
+    assert not wheel.name.endswith("-any.whl")
+    code = "from openhearth.models.kernels.library import level; print(level())"
+    assert run(clean_python, "-c", code, cwd=tmp_path).strip() in ("avx512", "avx2", "plain")
