@@ -23,7 +23,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 EntryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
-Precision = Literal["int8", "bfloat16", "float32"]
+Precision = Literal["native", "int8", "bfloat16", "float32"]
 
 
 class _Record(BaseModel):
@@ -83,7 +83,8 @@ Source = Annotated[HubSource | IndexSource | UrlSource | FolderSource, Field(dis
 
 
 class CatalogEntry(_Record):
-    """A model. `context` is in tokens; `precision` is what its weights are converted to by default."""
+    """A model. `context` is in tokens; `precision` is what its weights are converted to by default;
+    None leaves that to the machine."""
 
     name: EntryName
     title: str
@@ -93,7 +94,7 @@ class CatalogEntry(_Record):
     parameters: Annotated[int, Field(gt=0)]
     context: Annotated[int, Field(gt=0)]
     chat_format: str | None = None
-    precision: Precision = "int8"
+    precision: Precision | None = None
     files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 

@@ -35,7 +35,8 @@ from openhearth.models.sources.job import Job
 __all__ = ["PulledModel", "Reference", "fetch_raw", "find_store", "list_pulled", "pull", "remove", "resolve_reference"]
 
 _LOCK_POLL_S = 0.3
-_BYTES_PER_WEIGHT = {"int8": 1.25, "bfloat16": 2, "float32": 4}  # with scales, norms and what int8 keeps wider
+_BYTES_PER_WEIGHT = {"native": 1.1, "int8": 1.25, "bfloat16": 2, "float32": 4}
+"""With scales and norms, and what is kept wider."""
 _SOURCE_WORDS = {"hub": "the hub", "index": "the package index", "url": "the web address", "folder": "the folder"}
 
 

@@ -13,11 +13,11 @@ from openhearth import paths
 from openhearth.config import Settings
 from openhearth.errors import ConfigError, NotFoundError
 from openhearth.models.catalog import Precision, load_catalog
+from openhearth.models.kernels import library as kernels
 from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.reference import Reference, resolve_reference
 
 MANIFEST = "manifest.json"
-DEFAULT_PRECISION: Precision = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,12 @@ def store_folder(resolved: Reference, settings: Settings) -> Path:
 def precision_of(resolved: Reference, settings: Settings) -> Precision:
     """The precision that weights are converted to; embeddings are kept in their own."""
     entry = load_catalog().get(resolved.name) if resolved.kind == "catalog" else None
-    if entry is not None and (settings.model.precision == "auto" or entry.kind == "embedding"):
+    asked = settings.model.precision
+    if entry is not None and entry.precision is not None and (asked == "auto" or entry.kind == "embedding"):
         return entry.precision
-    return DEFAULT_PRECISION if settings.model.precision == "auto" else settings.model.precision
+    if asked != "auto":
+        return asked
+    return "native" if kernels.worth_using() else "int8"
 
 
 def list_pulled() -> list[PulledModel]:

@@ -49,8 +49,9 @@ class ModelSettings(Section):
     """Token for gated or private repositories; `HF_TOKEN` is read when this is unset."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
     """Seconds after which an unreachable source is given up."""
-    precision: Literal["auto", "int8", "bfloat16", "float32"] = "auto"
-    """Weight precision; `auto` takes the catalog's choice for the model."""
+    precision: Literal["auto", "native", "int8", "bfloat16", "float32"] = "auto"
+    """Weight precision. `native` keeps the numbers of a GGUF file as they are, for the kernels in C; `auto` takes it
+    where these run, and `int8` elsewhere."""
     device: str = "auto"
     """A torch device such as `cpu` or `cuda:0`; `auto` takes the best one that works."""
     threads: int | None = Field(default=None, ge=1)

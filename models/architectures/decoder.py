@@ -19,7 +19,7 @@ from openhearth.models.architectures.place import Positions
 from openhearth.models.architectures.step import Step
 from openhearth.models.architectures.varied import build_norm
 from openhearth.models.device_policy import device_policy
-from openhearth.models.layers.embedding import Embedding, build_embedding
+from openhearth.models.layers.embedding import Embed, build_embedding
 from openhearth.models.layers.linear import CappedLinear, Linear, LinearKind, build_linear
 from openhearth.models.layers.norm import LayerNorm, RMSNorm
 from openhearth.models.layers.paged import BLOCK, KVStore
@@ -32,7 +32,7 @@ class Decoder:
     def __init__(
         self,
         config: DecoderConfig,
-        embedding: Embedding,
+        embedding: Embed,
         layers: Sequence[AnyLayer],
         norm: RMSNorm | LayerNorm,
         head: Linear,
@@ -96,7 +96,7 @@ def build_decoder(
         head = CappedLinear(head, config.logit_cap)
     return Decoder(
         config,
-        build_embedding(tensors, device, config.embedding_multiplier),
+        build_embedding(tensors, kinds["embedding"], device, config.embedding_multiplier),
         layers,
         build_norm(config, tensors, "norm", device),
         head,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from openhearth.models.architectures.experts import ExpertsBlock
 from openhearth.models.architectures.place import Place
+from openhearth.models.kernels.weights import share_of
 from openhearth.models.layers.attention import attend, capped_attention, scaled_attention
 from openhearth.models.layers.linear import FloatLinear, Linear, LinearKind, RowScale, build_linear
 from openhearth.models.layers.norm import LayerNorm, QueryKeyNorm, RMSNorm
@@ -111,9 +112,10 @@ def build_varied_layer(
     def experts(name: str, count: int) -> list[Linear]:
         """One linear for each expert, from its rows of all tensors of `name`."""
         start = f"{prefix}{name}."
+        kind = share_of(kinds[prefix + name], count)
         parts = {key: value.chunk(count) for key, value in tensors.items() if key.startswith(start)}
         return [
-            build_linear({key: chunks[i] for key, chunks in parts.items()}, prefix + name, kinds[prefix + name], device)
+            build_linear({key: chunks[i] for key, chunks in parts.items()}, prefix + name, kind, device)
             for i in range(count)
         ]
 

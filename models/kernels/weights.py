@@ -72,6 +72,14 @@ def weight_bytes(kind: str) -> int:
     return last.offset + last.size
 
 
+def share_of(kind: str, count: int) -> str:
+    """The kind of one of `count` equal shares of the outputs; of other precisions, that precision."""
+    if not is_native(kind):
+        return kind
+    (part,) = parts_of(kind)
+    return native_kind([(part.format, part.outputs // count)], part.inputs)
+
+
 def panels_in(weight: Tensor, part: Part) -> Tensor:
     """The part's panels [panels, bytes], in `weight`'s memory."""
     return weight[part.offset : part.offset + part.size].view(panels_of(part.outputs), -1)

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from openhearth.models.device_policy import place_weight
+from openhearth.models.kernels.weights import is_native
+from openhearth.models.layers.linear import LinearKind
+from openhearth.models.layers.native import NativeEmbedding
 from openhearth.models.layers.quantise import dequantise_rows
 
 
-def build_embedding(tensors: Mapping[str, Tensor], device: torch.device, multiplier: float = 1.0) -> Embedding:
+class Embed(Protocol):
+    """Rows of the embedding for `ids` (int64 [rows]), a new float32 tensor [rows, size]."""
+
+    def __call__(self, ids: Tensor) -> Tensor: ...
+
+
+def build_embedding(
+    tensors: Mapping[str, Tensor], kind: LinearKind, device: torch.device, multiplier: float = 1.0
+) -> Embed:
     """The embedding from its stored tensors; its rows come multiplied."""
-    scale = tensors.get("embedding.scale")
-    arguments = (place_weight(tensors["embedding.weight"], device), None if scale is None else scale.to(device))
+    weight, scale = tensors["embedding.weight"], tensors.get("embedding.scale")
+    if is_native(kind):
+        return NativeEmbedding(weight, kind, device, multiplier)
+    arguments = (place_weight(weight, device), None if scale is None else scale.to(device))
     return Embedding(*arguments) if multiplier == 1.0 else ScaledEmbedding(*arguments, multiplier)
 
 

@@ -19,16 +19,18 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from openhearth.models.device_policy import device_policy, place_weight
+from openhearth.models.kernels.weights import is_native
 from openhearth.models.layers.quantise import dequantise_rows
 
-LinearKind = Literal["float32", "bfloat16", "int8", "int8-wide"]
+LinearKind = str
+"""`float32`, `bfloat16`, `int8`, `int8-wide`, or a kind of the native kernels (kernels/weights.py)."""
 RowScale = float | Tensor | None
 
 _SMALLEST = 1e-20
@@ -50,6 +52,11 @@ def build_linear(tensors: Mapping[str, Tensor], name: str, kind: LinearKind, dev
     bias = None if bias is None else bias.to(device, torch.float32)
     if kind in ("float32", "bfloat16"):
         return FloatLinear(place_weight(weight, device), bias)
+    if is_native(kind):
+        # Imported on use: that module needs this one.
+        from openhearth.models.layers.native import native_linear
+
+        return native_linear(weight, kind, bias, device)
     scale = tensors[f"{name}.scale"]
     policy = device_policy(device)
     if not policy.int8:

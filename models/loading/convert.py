@@ -20,6 +20,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from openhearth.models.loading import store as layout
 from openhearth.models.loading.calibration import CALIBRATION_TEXT, CALIBRATION_TOKENS
 from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.format import FORMAT_VERSION
+from openhearth.models.loading.native_stream import NativeStream
 from openhearth.models.loading.safetensors import write_safetensors
 from openhearth.models.loading.smoothing import smooth_layer
 from openhearth.models.loading.source import TensorSource, open_source
@@ -105,7 +107,11 @@ def _write(
     if template is not None:
         (folder / layout.TEMPLATE).write_text(template, encoding="utf-8")
     with torch.inference_mode():
-        stream = _Stream(source, config, precision, progress, cancel)
+        stream: _Stream | NativeStream
+        if precision == "native":
+            stream = NativeStream(source, config, partial(_report, config, progress, cancel))
+        else:
+            stream = _Stream(source, config, precision, progress, cancel)
         write_safetensors(folder / layout.WEIGHTS, stream.tensors())
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -177,8 +183,7 @@ class _Stream:
         return _INT8_KINDS.get(name.rpartition(".")[2], "int8")
 
     def _load(self, name: str) -> Tensor:
-        if self._cancel.is_set():
-            raise CancelledError("The conversion was cancelled.", hint="Nothing was left behind; start it again.")
+        _check(self._cancel)
         return self._source.load(name)
 
     def _calibration_ids(self) -> Tensor:
@@ -188,8 +193,18 @@ class _Stream:
         return torch.tensor([*first, *ids][: min(CALIBRATION_TOKENS, config.max_context)])
 
     def _report(self, done: int) -> None:
-        if self._progress is not None:
-            self._progress("Converting the model", done, self._config.layers + 2)
+        _report(self._config, self._progress, self._cancel, done)
+
+
+def _report(config: DecoderConfig, progress: ProgressCallback | None, cancel: threading.Event, done: int) -> None:
+    _check(cancel)
+    if progress is not None:
+        progress("Converting the model", done, config.layers + 2)
+
+
+def _check(cancel: threading.Event) -> None:
+    if cancel.is_set():
+        raise CancelledError("The conversion was cancelled.", hint="Nothing was left behind; start it again.")
 
 
 class _Calibration:

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised with every change of the layout. A store of another version counts as not being here, and is made anew."""

@@ -91,8 +91,12 @@ class GgufFile:
     def load(self, name: str) -> torch.Tensor:
         """The tensor as float32, in memory of its own."""
         tensor = self.tensors[name]
-        raw = np.frombuffer(self._map, np.uint8, count=tensor.size, offset=tensor.offset)
-        return torch.from_numpy(dequantise(raw, tensor.type)).view(tensor.shape)
+        return torch.from_numpy(dequantise(self.raw(name), tensor.type)).view(tensor.shape)
+
+    def raw(self, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The tensor's bytes, in the file's own memory: read them before it is closed."""
+        tensor = self.tensors[name]
+        return np.frombuffer(self._map, np.uint8, count=tensor.size, offset=tensor.offset)
 
     def close(self) -> None:
         close_map(self._map)

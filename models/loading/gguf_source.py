@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
 from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.ggml_types import BLOCK_SIZES
 from openhearth.models.loading.gguf import GgufFile
 from openhearth.models.loading.gguf_config import gguf_config
 from openhearth.models.loading.gguf_names import hugging_face_name
 from openhearth.models.loading.gguf_rope import FACTOR_TENSORS
 from openhearth.models.loading.gguf_tokenizer import gguf_tokenizer
+from openhearth.models.loading.source import Blocks
 from openhearth.models.loading.tensors import checkpoint_tensors
 
 
@@ -37,7 +40,17 @@ class GgufSource:
         return self._file.tensors[self._names[name]].shape
 
     def load(self, name: str) -> torch.Tensor:
-        tensor = self._file.load(self._names[name])
+        return self._arrange(name, self._file.load(self._names[name]))
+
+    def blocks(self, name: str) -> Blocks | None:
+        tensor = self._file.tensors[self._names[name]]
+        if BLOCK_SIZES[tensor.type].values == 1:
+            return None
+        rows = self._file.raw(tensor.name).reshape(math.prod(tensor.shape[:-1]), -1)
+        return Blocks(tensor.type, self._arrange(name, torch.from_numpy(rows.copy())).numpy())
+
+    def _arrange(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Rows in Hugging Face's order."""
         if self._config.family.permuted:
             if ".q_proj." in name:
                 return _unpermute(tensor, self._config.heads)

@@ -16,6 +16,7 @@ from openhearth.models.loading.hf_config import hugging_face_config
 from openhearth.models.loading.hf_values import read_json
 from openhearth.models.loading.safetensors import TensorEntry
 from openhearth.models.loading.shards import Shards
+from openhearth.models.loading.source import Blocks
 from openhearth.models.loading.tensors import checkpoint_tensors
 
 _FLOATS = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.float64})
@@ -60,6 +61,9 @@ class SafetensorsSource:
         if self._config.family.offset_norms and name.endswith("norm.weight"):
             return tensor.add_(1)
         return tensor
+
+    def blocks(self, name: str) -> Blocks | None:
+        return None
 
     def config(self) -> DecoderConfig:
         return self._config

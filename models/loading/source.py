@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import tokenizers
 import torch
 
 from openhearth.errors import ModelUnavailableError
 from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.dequantise import Bytes
+from openhearth.models.loading.ggml_types import GgmlType
+
+
+class Blocks(NamedTuple):
+    """A matrix of GGUF's blocks: uint8 [rows, bytes of a row]. Rows are in the order of `TensorSource.load`."""
+
+    type: GgmlType
+    rows: Bytes
 
 
 class TensorSource(Protocol):
@@ -25,6 +34,10 @@ class TensorSource(Protocol):
 
     def load(self, name: str) -> torch.Tensor:
         """The tensor in float32, in memory of its own. KeyError for a name that `names` does not list."""
+        ...
+
+    def blocks(self, name: str) -> Blocks | None:
+        """The matrix in the blocks that the file holds it in; None where the file holds plain numbers."""
         ...
 
     def config(self) -> DecoderConfig: ...

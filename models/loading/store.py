@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
 from openhearth.models.architectures.layout import linear_names, tensor_shapes
+from openhearth.models.kernels.weights import parts_of, shape_of, weight_bytes
 from openhearth.models.layers.linear import LinearKind
 from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.format import FORMAT_VERSION
@@ -32,7 +33,9 @@ MANIFEST, CONFIG, TOKENIZER, TEMPLATE, WEIGHTS = (
     "chat_template.jinja",
     "weights.safetensors",
 )
-Precision = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["float32", "bfloat16", "int8", "native"]
+"""`native` keeps a GGUF file's own numbers, and rounds others to 8 bits in groups of 32 (kernels/formats.py)."""
+
 
 _AGAIN = "Remove it with `hearth models rm` and pull it again."
 _DTYPES: dict[LinearKind, torch.dtype] = {
@@ -114,7 +117,7 @@ def _check(path: Path, entries: dict[str, TensorEntry], manifest: Manifest, conf
     linears = linear_names(config)
     if manifest.linears.keys() != set(linears):
         raise MalformedFileError(f"The manifest beside {path} does not list the model's linears.", hint=_AGAIN)
-    dtypes = {name: _DTYPES[kind] for name, kind in manifest.linears.items()}
+    dtypes = {name: _dtype(path, kind) for name, kind in manifest.linears.items()}
     if config.tie_embeddings and dtypes["head"] != dtypes["embedding"]:
         raise MalformedFileError(f"The manifest beside {path} has a head unlike the embedding it is.", hint=_AGAIN)
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
@@ -122,6 +125,11 @@ def _check(path: Path, entries: dict[str, TensorEntry], manifest: Manifest, conf
         owner, _, part = name.rpartition(".")
         weight = part == "weight" and owner in linears
         dtype = dtypes[owner] if weight else torch.float32
+        if dtype is torch.uint8:
+            kind = manifest.linears[owner]
+            if shape_of(kind) != shape:
+                raise MalformedFileError(f"{path}: {name} is {kind}, its shape is {shape}.", hint=_AGAIN)
+            shape = (weight_bytes(kind),)
         expected[name] = (shape, dtype)
         if dtype is torch.int8:
             expected[f"{owner}.scale"] = (shape[:1], torch.float32)
@@ -129,6 +137,16 @@ def _check(path: Path, entries: dict[str, TensorEntry], manifest: Manifest, conf
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise MalformedFileError(f"{path}: {wrong[0]} is missing or not what the config says.", hint=_AGAIN)
+
+
+def _dtype(path: Path, kind: LinearKind) -> torch.dtype:
+    try:
+        if kind in _DTYPES:
+            return _DTYPES[kind]
+        parts_of(kind)
+        return torch.uint8
+    except ValueError as error:
+        raise MalformedFileError(f"The manifest beside {path} is damaged: {error}.", hint=_AGAIN) from error
 
 
 def _read(file: Path) -> str:

@@ -50,7 +50,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines on stdout i
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No narration and no progress.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="A torch device; auto by default.")]
 PrecisionOption = Annotated[
-    Literal["auto", "int8", "bfloat16", "float32"] | None, typer.Option("--precision", help="Precision of the weights.")
+    Literal["auto", "native", "int8", "bfloat16", "float32"] | None,
+    typer.Option("--precision", help="Precision of the weights."),
 ]
 
 

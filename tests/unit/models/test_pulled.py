@@ -10,6 +10,7 @@ import pytest
 from openhearth import paths
 from openhearth.config import Settings, load_settings
 from openhearth.errors import ConfigError, NotFoundError
+from openhearth.models.kernels import library as kernels
 from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.pull import find_store, list_pulled, pull, remove
 
@@ -34,9 +35,16 @@ def test_nothing_is_here_at_first() -> None:
 
 def test_each_precision_is_a_model_of_its_own() -> None:
     small, large = store("smollm2-135m-int8", "int8"), store("smollm2-135m-float32", "float32")
-    assert find_store("smollm2-135m", settings()) == small
+    assert find_store("smollm2-135m", settings("int8")) == small
     assert find_store("smollm2-135m", settings("float32")) == large
     assert find_store("smollm2-135m", settings("bfloat16")) is None
+
+
+@pytest.mark.parametrize(("level", "precision"), [("avx2", "native"), ("plain", "int8"), (None, "int8")])
+def test_the_machine_decides_the_default(level: str | None, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "level", lambda: level)
+    stores = {name: store(f"smollm2-135m-{name}", name) for name in ("native", "int8")}
+    assert find_store("smollm2-135m", settings()) == stores[precision]
 
 
 def test_an_embedding_model_keeps_its_precision() -> None:
@@ -46,7 +54,7 @@ def test_an_embedding_model_keeps_its_precision() -> None:
 
 def test_a_store_of_another_version_is_made_anew() -> None:
     store("smollm2-135m-int8", "int8", FORMAT_VERSION - 1)
-    assert find_store("smollm2-135m", settings()) is None
+    assert find_store("smollm2-135m", settings("int8")) is None
     assert [model.name for model in list_pulled()] == ["smollm2-135m-int8"]
 
 

@@ -92,7 +92,7 @@ def test_chunks_equal_the_whole(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.cat(pieces), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.1), ("int8", 0.05)])
+@pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.1), ("int8", 0.05), ("native", 0.05)])
 @torch.inference_mode()
 def test_lower_precisions_stay_near(precision: str, limit: float, tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "checkpoint", "qwen2", initializer_range=0.1)

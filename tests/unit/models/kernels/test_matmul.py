@@ -115,10 +115,11 @@ def test_factors_adding_and_wide_results(library: ctypes.CDLL, kind: Kind) -> No
     weight, x = weights(kind, 40, 256), torch.randn(5, 256)
     plain = multiply(library, weight, x)
     factors = torch.rand(5) + 0.5
-    torch.testing.assert_close(multiply(library, weight, x, factors=factors), plain * factors[:, None])
+    found = multiply(library, weight, x, factors=factors)
+    torch.testing.assert_close(found, plain * factors[:, None], rtol=1e-5, atol=1e-3)
     wide = torch.ones(5, 64)
     multiply(library, weight, x, out=wide[:, :40])
-    torch.testing.assert_close(wide[:, :40], plain + 1)
+    torch.testing.assert_close(wide[:, :40], plain + 1, rtol=1e-5, atol=1e-3)
     assert torch.equal(wide[:, 40:], torch.ones(5, 24))
 
 
