@@ -29,7 +29,8 @@ def chat(
 ) -> None:
     """Talk with an agent in the terminal; threads are kept and can be opened again."""
     settings = settings_with(model={"device": device, "precision": precision})
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Textual reads keys from stdin and draws on stderr.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise ConfigError("`hearth chat` needs a terminal.", hint='Without one, use hearth run "TASK" [--thread ID].')
     if not workspace.is_dir():
         raise ConfigError(f"The workspace {workspace} is not a folder.", hint="Make it first, or name another one.")
