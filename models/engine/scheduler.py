@@ -42,7 +42,7 @@ class Rows:
 
     @classmethod
     def on(cls, device: torch.device) -> Rows:
-        return cls(128, 32, MOST + 1) if device.type == "cpu" else cls(2048, 512, 128)
+        return cls(128, 32, 2 * (MOST + 1)) if device.type == "cpu" else cls(2048, 512, 128)
 
 
 class Scheduler:
@@ -158,10 +158,10 @@ class Scheduler:
         decoding = [generation for generation in by_age if _is_decoding(generation)]
         members: list[tuple[Generation, Part]] = []
         spare = self._rows.checked - len(decoding)
-        for generation in decoding:
+        for index, generation in enumerate(decoding):
             if not generation.blocks:
                 continue  # It has just had to step back.
-            generation.propose(min(spare, MOST))
+            generation.propose(max(spare, 0) // (len(decoding) - index))
             if self._make_room(generation):
                 spare -= len(generation.draft)
                 ids = [*generation.tokens[generation.read :], *generation.draft]
