@@ -21,7 +21,9 @@ def tiny_engine(
     """An engine over a tiny random Llama in float32; it hardly ever stops by itself."""
     tiny_model(folder / "checkpoint", **changes)
     convert(folder / "checkpoint", folder / "store", precision="float32")
-    return Engine.load(folder / "store", device="cpu", threads=1, context=context, cache_mb=cache_mb, speculate=speculate)
+    return Engine.load(
+        folder / "store", device="cpu", threads=1, context=context, cache_mb=cache_mb, speculate=speculate
+    )
 
 
 def request(prompt: Sequence[int], tokens: int | None = 16, **changes: Any) -> GenerationRequest:
