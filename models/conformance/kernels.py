@@ -52,7 +52,7 @@ def _embedding(device: torch.device, kind: LinearKind) -> Verdict:
 
     def compute() -> Tensor:
         tensors = {f"embedding.{part}": tensor for part, tensor in sample.stored.items()}
-        return build_embedding(tensors, device)(ids.to(device))
+        return build_embedding(tensors, kind, device)(ids.to(device))
 
     # A look-up computes nothing, but bfloat16 numbers may be kept in another type.
     kept = arithmetic(kind, device) if kind == "bfloat16" else "float32"
