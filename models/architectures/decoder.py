@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from openhearth.models.architectures.base import BaseDecoder
 from openhearth.models.architectures.layer import AnyLayer, build_layer
 from openhearth.models.architectures.layout import layer_prefix
 from openhearth.models.architectures.place import Positions
@@ -22,11 +23,11 @@ from openhearth.models.device_policy import device_policy
 from openhearth.models.layers.embedding import Embed, build_embedding
 from openhearth.models.layers.linear import CappedLinear, Linear, LinearKind, build_linear
 from openhearth.models.layers.norm import LayerNorm, RMSNorm
-from openhearth.models.layers.paged import BLOCK, KVStore
+from openhearth.models.layers.paged import KVStore
 from openhearth.models.loading.config import DecoderConfig
 
 
-class Decoder:
+class Decoder(BaseDecoder):
     """The whole model: token ids in, logits out."""
 
     def __init__(
@@ -42,18 +43,12 @@ class Decoder:
         kv_dtype: torch.dtype = torch.float32,
     ) -> None:
         """`kv_dtype` is what keys and values are kept in."""
-        self.config = config
-        self.device = device
-        self.kv_dtype = kv_dtype
+        super().__init__(config, device, kv_dtype)
         self.layers = layers
         self._embedding, self._norm, self._head = embedding, norm, head
         self._positions = Positions(config, context, device)
 
     def __call__(self, step: Step, kv: KVStore) -> Tensor:
-        """Run the rows of `step`, whose keys and values go into `kv`; logits float32 [wanted rows, vocabulary].
-
-        Positions must lie within the context that the decoder was built for.
-        """
         place = self._positions.place(step)
         x = self._embedding(step.ids)
         for layer, layer_kv in zip(self.layers, kv.views(step.spans), strict=True):
@@ -63,17 +58,6 @@ class Decoder:
                 return x.new_empty(0, self.config.vocab_size)
             x = x.index_select(0, step.wanted)
         return self._head(*self._norm(x))
-
-    @property
-    def block_bytes(self) -> int:
-        """What one block of keys and values takes."""
-        config = self.config
-        return 2 * config.layers * config.kv_heads * config.head_dim * BLOCK * self.kv_dtype.itemsize
-
-    def new_store(self, blocks: int) -> KVStore:
-        """An empty store of `blocks` blocks for this decoder."""
-        config = self.config
-        return KVStore(config.layers, config.kv_heads, config.head_dim, blocks, device=self.device, dtype=self.kv_dtype)
 
 
 def build_decoder(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from openhearth.models.architectures.decoder import Decoder
+from openhearth.models.architectures.base import BaseDecoder
 from openhearth.models.architectures.step import Part, Step
 from openhearth.models.layers.paged import BLOCK
 
@@ -15,7 +15,7 @@ from openhearth.models.layers.paged import BLOCK
 class Solo:
     """Reads up to `capacity` tokens, in as many calls as one likes, into a store of its own."""
 
-    def __init__(self, decoder: Decoder, capacity: int) -> None:
+    def __init__(self, decoder: BaseDecoder, capacity: int) -> None:
         self.length = 0
         self._decoder = decoder
         self._blocks = range(-(-capacity // BLOCK))

@@ -21,7 +21,9 @@ import tokenizers
 import torch
 
 from openhearth.errors import ContextOverflowError
-from openhearth.models.architectures.decoder import Decoder, build_decoder
+from openhearth.models.architectures.base import BaseDecoder
+from openhearth.models.architectures.decoder import build_decoder
+from openhearth.models.architectures.foreign import build_foreign
 from openhearth.models.architectures.layer import AnyLayer
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.base import ProgressCallback
@@ -46,7 +48,7 @@ class Engine:
     """A loaded model. Open one with `load`, and `close` it; safe to use from any thread."""
 
     def __init__(
-        self, decoder: Decoder, store: ModelStore, *, context: int, blocks: int, threads: int, speculate: bool
+        self, decoder: BaseDecoder, store: ModelStore, *, context: int, blocks: int, threads: int, speculate: bool
     ) -> None:
         """`blocks` bound what all requests together may hold, and so the context of each; see `load`."""
         self.config: DecoderConfig = decoder.config
@@ -97,7 +99,9 @@ class Engine:
                     progress("Loading the model", len(layers), config.layers)
             return layers
 
-        def build() -> Decoder:
+        def build() -> BaseDecoder:
+            if config.foreign is not None:
+                return build_foreign(config, files.tensors, device=place)
             return build_decoder(
                 config, files.tensors, files.manifest.linears, context=context, device=place, each=each
             )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from openhearth.models.architectures.decoder import Decoder
+from openhearth.models.architectures.base import BaseDecoder
 from openhearth.models.architectures.step import Part, Step
 from openhearth.models.engine.cache import PrefixCache
 from openhearth.models.engine.generation import Generation
@@ -48,7 +48,7 @@ class Rows:
 class Scheduler:
     """Runs all generations over one decoder. Belongs to the engine's thread, which is in inference mode."""
 
-    def __init__(self, decoder: Decoder, cache: PrefixCache, rows: Rows) -> None:
+    def __init__(self, decoder: BaseDecoder, cache: PrefixCache, rows: Rows) -> None:
         self._decoder, self._cache, self._rows = decoder, cache, rows
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []

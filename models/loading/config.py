@@ -50,6 +50,9 @@ class DecoderConfig:
     unscaled; `attention_scale` of the scores (None: head_dim ** -0.5); `attention_cap` and `logit_cap`, c in
     c * tanh(x / c); and the multipliers of embeddings, of what a block adds, and of logits. The last is part of
     norm.weight in a converted store.
+
+    `foreign` is the config.json of a model that transformers runs (architectures/foreign.py): it alone says what is
+    computed then, and of the rest only sizes, context and tokens count.
     """
 
     architecture: str
@@ -86,9 +89,10 @@ class DecoderConfig:
     residual_multiplier: float = 1.0
     logit_multiplier: float = 1.0
     experts: Experts | None = None
+    foreign: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.architecture not in FAMILIES:
+        if self.foreign is None and self.architecture not in FAMILIES:
             raise unsupported_architecture(self.architecture)
         self._check_values()
         if self.heads % self.kv_heads:

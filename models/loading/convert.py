@@ -39,6 +39,7 @@ from openhearth.models.layers.quantise import quantise_rows
 from openhearth.models.loading import store as layout
 from openhearth.models.loading.calibration import CALIBRATION_TEXT, CALIBRATION_TOKENS
 from openhearth.models.loading.config import DecoderConfig
+from openhearth.models.loading.foreign_stream import ForeignStream
 from openhearth.models.loading.format import FORMAT_VERSION
 from openhearth.models.loading.native_stream import NativeStream
 from openhearth.models.loading.safetensors import write_safetensors
@@ -107,8 +108,11 @@ def _write(
     if template is not None:
         (folder / layout.TEMPLATE).write_text(template, encoding="utf-8")
     with torch.inference_mode():
-        stream: _Stream | NativeStream
-        if precision == "native":
+        stream: _Stream | NativeStream | ForeignStream
+        if config.foreign is not None:
+            stream = ForeignStream(source, precision, progress, cancel)
+            precision = stream.precision
+        elif precision == "native":
             stream = NativeStream(source, config, partial(_report, config, progress, cancel))
         else:
             stream = _Stream(source, config, precision, progress, cancel)

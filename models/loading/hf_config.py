@@ -35,7 +35,7 @@ def hugging_face_config(folder: Path) -> DecoderConfig:
     fields |= family_fields(family, values, fields)
     if fields.get("window_theta") is None:
         fields["windows"] = useful_windows(fields.get("windows", ()), fields["max_context"])
-    return DecoderConfig(**fields, **_token_fields(folder, outer, values))
+    return DecoderConfig(**fields, **token_fields(folder, outer, values))
 
 
 def _family(values: Values) -> Family:
@@ -73,7 +73,8 @@ def _common_fields(values: Values, family: Family) -> dict[str, Any]:
     }
 
 
-def _token_fields(folder: Path, outer: Values, values: Values) -> dict[str, Any]:
+def token_fields(folder: Path, outer: Values, values: Values) -> dict[str, Any]:
+    """Which tokens begin and end a text, from `values`, what is around them, and the companion files."""
     generation = read_json(folder / "generation_config.json", optional=True)
     tokenizer = read_json(folder / "tokenizer_config.json", optional=True)
     ends = [_token_ids(values, "eos_token_id", raw.get("eos_token_id")) for raw in (generation, outer.raw, values.raw)]

@@ -25,7 +25,8 @@ class Blocks(NamedTuple):
 class TensorSource(Protocol):
     """Weights under their Hugging Face names (`model.layers.0.self_attn.q_proj.weight`), in Hugging Face's layout.
 
-    `names` lists exactly what `config.tensor_shapes` demands, with those shapes: both were checked when it was opened.
+    `names` lists exactly what `checkpoint_tensors` (tensors.py) demands, with those shapes: both were checked when it
+    was opened. Where the config is that of a foreign model, they are the file's own.
     """
 
     def names(self) -> Sequence[str]: ...
@@ -58,9 +59,14 @@ def open_source(path: Path) -> TensorSource:
     """
     # Imported on use: these modules name the protocol above.
     if path.is_dir() or path.suffix == ".safetensors":
+        from openhearth.models.loading.foreign_source import ForeignSource
+        from openhearth.models.loading.hf_values import NotOurs
         from openhearth.models.loading.safetensors_source import SafetensorsSource
 
-        return SafetensorsSource(path)
+        try:
+            return SafetensorsSource(path)
+        except NotOurs:
+            return ForeignSource(path)
     if not path.exists():
         raise ModelUnavailableError(f"There is no {path}.", hint="Check the path.")
     if path.suffix == ".gguf":
