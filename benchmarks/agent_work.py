@@ -184,7 +184,6 @@ def requests(recording: Recording, turn: int) -> list[ModelRequest]:
             messages=messages[:at],
             tools=recording.tools,
             sampling=Sampling(max_tokens=tokens),
-            cache_key=f"session {turn}",
         )
         for at, tokens in recording.replies
     ]

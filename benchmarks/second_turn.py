@@ -46,7 +46,7 @@ class Ours:
 
     def first_token(self, prompt: list[int], known: int) -> float:
         started, first = time.perf_counter(), 0.0
-        request = GenerationRequest(prompt, Sampling(max_tokens=1), cache_key="conversation", stop_ids=frozenset())
+        request = GenerationRequest(prompt, Sampling(max_tokens=1), stop_ids=frozenset())
         for output in self.engine.generate_sync(request):
             if isinstance(output, Token):
                 first = time.perf_counter() - started

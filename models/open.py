@@ -25,6 +25,10 @@ async def open_model(reference: str, settings: Settings, *, progress: ProgressCa
         from openhearth.models.backends.scripted import ScriptedModel
 
         return ScriptedModel.from_file(Path(resolved.value), reference=reference)
+    if resolved.kind == "router":
+        from openhearth.models.backends.router import RouterModel
+
+        return RouterModel.from_file(Path(resolved.value), settings, reference=reference, progress=progress)
     if resolved.kind == "remote":
         from openhearth.models.backends.remote import RemoteModel
 

@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 from openhearth.errors import ConfigError, ModelUnavailableError
 from openhearth.models.catalog import find_entry
 
-ReferenceKind = Literal["catalog", "hf", "file", "folder", "remote", "scripted"]
+ReferenceKind = Literal["catalog", "hf", "file", "folder", "remote", "scripted", "router"]
+
+_FILE_KINDS: tuple[Literal["scripted", "router"], ...] = ("scripted", "router")
+"""Prefixes that a file's name follows."""
 
 _HF = re.compile(
     r"^(?P<repo>[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -52,8 +55,9 @@ def resolve_reference(reference: str) -> Reference:
     """
     if not reference.strip():
         raise ConfigError("The model reference is empty.", hint="`hearth models list` shows names to choose from.")
-    if reference.startswith("scripted:"):
-        return Reference("scripted", reference.removeprefix("scripted:"), "scripted")
+    for kind in _FILE_KINDS:
+        if reference.startswith(f"{kind}:"):
+            return Reference(kind, reference.removeprefix(f"{kind}:"), kind)
     if reference.startswith(("http://", "https://")):
         return _remote(reference)
     if reference.startswith("hf:"):
@@ -68,9 +72,19 @@ def resolve_reference(reference: str) -> Reference:
 def absolute_reference(reference: str) -> str:
     """The same reference, meaning the same from every working folder. Raises what `resolve_reference` raises."""
     resolved = resolve_reference(reference)
-    if resolved.kind == "scripted":
-        return f"scripted:{Path(resolved.value).expanduser().absolute()}"
+    if resolved.kind in _FILE_KINDS:
+        return f"{resolved.kind}:{Path(resolved.value).expanduser().absolute()}"
     return resolved.value if resolved.kind in ("file", "folder") else reference
+
+
+def anchored_reference(reference: str, folder: Path) -> str:
+    """The same reference, a relative path in it meant from `folder`. Nothing is looked at."""
+    for kind in _FILE_KINDS:
+        if reference.startswith(f"{kind}:"):
+            return f"{kind}:{folder.absolute() / Path(reference.removeprefix(f'{kind}:')).expanduser()}"
+    if reference.startswith(("http://", "https://", "hf:")) or not _looks_like_path(reference):
+        return reference
+    return str(folder.absolute() / Path(reference).expanduser())
 
 
 def parse_hub_reference(value: str) -> HubReference:

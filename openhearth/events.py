@@ -16,6 +16,7 @@ from openhearth.types import (
     ErrorInfo,
     Message,
     ModelInfo,
+    Routing,
     RunStatus,
     Timings,
     ToolCall,
@@ -85,6 +86,13 @@ class ModelFinished(BaseEvent):
     context_length: int
 
 
+class ModelRouted(BaseEvent):
+    """A router chose the model that answers this turn, or had to take another one."""
+
+    type: Literal["model_routed"] = "model_routed"
+    routing: Routing
+
+
 class ToolStarted(BaseEvent):
     type: Literal["tool_started"] = "tool_started"
     call: ToolCall
@@ -140,6 +148,7 @@ Event = (
     | StepStarted
     | TextDelta
     | CallDelta
+    | ModelRouted
     | ModelFinished
     | ToolStarted
     | ToolFinished

@@ -115,7 +115,7 @@ class ModelInfo(Value):
     """What answers for a model reference. `context_length` is in tokens."""
 
     reference: str
-    backend: Literal["local", "remote", "scripted", "replay"]
+    backend: Literal["local", "remote", "scripted", "replay", "router"]
     context_length: int
     device: str = ""
     precision: str = ""
@@ -153,6 +153,21 @@ class CallPiece:
     tokens: int = 0
 
 
+class Routing(Value):
+    """Which of its models a router sends a turn to, told before the first text of the turn.
+
+    `reason` says why, in words. `rule` is the rule that decided; `scores` are the classifier's probabilities of each
+    route where it was asked. `passed_over` tells of routes that would have come before and could not answer.
+    """
+
+    route: str
+    model: str
+    reason: str
+    rule: str = ""
+    scores: dict[str, float] = Field(default_factory=dict)
+    passed_over: tuple[str, ...] = ()
+
+
 class Reply(Value):
     """The last piece of every stream: the whole message, as it goes into the history."""
 
@@ -162,7 +177,7 @@ class Reply(Value):
     timings: Timings = Timings()
 
 
-Piece = TextPiece | CallPiece | Reply
+Piece = TextPiece | CallPiece | Routing | Reply
 
 
 class FileChange(Value):

@@ -6,6 +6,8 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from openhearth.types import Routing
+
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movement
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\Z)"  # OSC, DCS, APC …: titles, links, clipboard
@@ -48,6 +50,12 @@ def short_reference(reference: str) -> str:
         return clean_line(reference, 48)
     backend, colon, rest = reference.rpartition(":")
     return clean_line(f"{backend}{colon}{rest.rstrip('/').rpartition('/')[2]}", 48)
+
+
+def routed(routing: Routing) -> str:
+    """A router's choice in one line."""
+    passed = "".join(f"; not {each}" for each in routing.passed_over)
+    return clean_line(f"→ {routing.route} ({short_reference(routing.model)}): {routing.reason}{passed}", 240)
 
 
 def plural(count: int, word: str) -> str:

@@ -13,11 +13,11 @@ from openhearth.agents.grounding import ungrounded
 from openhearth.agents.scope import closing
 from openhearth.agents.state import LoopState
 from openhearth.errors import ModelError, RunError
-from openhearth.events import CallDelta, ModelFinished, Notice, StepStarted, TextDelta
+from openhearth.events import CallDelta, ModelFinished, ModelRouted, Notice, StepStarted, TextDelta
 from openhearth.storage import runs, steps
 from openhearth.storage.ids import new_id
 from openhearth.storage.store import Session
-from openhearth.types import Message, ModelRequest, Reply, TextPiece, Usage
+from openhearth.types import Message, ModelRequest, Reply, Routing, TextPiece, Usage
 
 MOST_SENT_BACK = 2
 """How often a run's answers are sent back; a model that insists then has its way."""
@@ -130,6 +130,9 @@ async def _stream(run: Execution, planned: Round) -> tuple[Reply, bool]:
             if isinstance(piece, Reply):
                 run.draft.text = piece.message.content
                 return piece, piece.finish == "length" and calls_begun > len(piece.message.tool_calls)
+            if isinstance(piece, Routing):
+                await run.journal.commit(_nothing, ModelRouted(routing=piece, **run.ids), durable=False)
+                continue
             run.draft.usage = Usage(prompt_tokens=planned.prompt_tokens, completion_tokens=piece.tokens)
             if isinstance(piece, TextPiece):
                 run.draft.text += piece.text
@@ -140,6 +143,10 @@ async def _stream(run: Execution, planned: Round) -> tuple[Reply, bool]:
                     CallDelta(index=piece.index, name=piece.name, text=piece.text, tokens=piece.tokens, **run.ids)
                 )
     raise ModelError(f"{run.model.info.reference} ended its stream without a reply.", hint="Its backend has a bug.")
+
+
+def _nothing(_: Session) -> None:
+    """An event that comes alone."""
 
 
 def _kept(reply: Reply, planned: Round, path: list[Message]) -> Message:

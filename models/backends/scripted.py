@@ -33,7 +33,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from openhearth.errors import ContextOverflowError, ModelError
-from openhearth.models.backends.script_file import read_script_file
+from openhearth.models.backends.yaml_file import YamlKind, read_yaml_file
 from openhearth.models.chat.calls import offered_tools
 from openhearth.models.chat.reply import ReplyBuilder
 from openhearth.types import ModelInfo, ModelRequest, Piece, Reply, Timings, Usage
@@ -67,6 +67,15 @@ class Script(_Part):
     context: Annotated[int, Field(ge=1)] = 32_768
 
 
+_FILE = YamlKind(
+    Script,
+    name="script",
+    how_to_name="A scripted model is named scripted:FILE.yaml, relative to the working folder.",
+    what_it_holds="A script is a list of turns with text, calls, match, expect, delay_s, repeat.",
+    list_field="turns",
+)
+
+
 def count_text_tokens(text: str) -> int:
     """Tokens of `text` by the rule of the module's docstring."""
     return sum(1 for _ in _TOKEN.finditer(text))
@@ -82,7 +91,7 @@ class ScriptedModel:
     @classmethod
     def from_file(cls, file: Path, *, reference: str | None = None) -> ScriptedModel:
         """Raises ModelUnavailableError when the file cannot be read, ConfigError (with lines) when it is wrong."""
-        return cls(read_script_file(file.expanduser(), Script), reference=reference or f"scripted:{file}")
+        return cls(read_yaml_file(file.expanduser(), _FILE), reference=reference or f"scripted:{file}")
 
     @property
     def info(self) -> ModelInfo:

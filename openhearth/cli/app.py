@@ -53,6 +53,7 @@ _models = _group("models", "Models: what is known, and what is here.")
 _models.command("list")(models.list_models)
 _models.command("pull")(models.pull_model)
 _models.command("show")(models.show_model)
+_models.command("route")(models.route_text)
 _models.command("rm")(models.remove_model)
 
 _threads = _group("threads", "Conversations that are kept.")

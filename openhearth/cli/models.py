@@ -87,6 +87,27 @@ def show_model(
     write_facts({**facts, "here": "\n".join(f"{m.folder} ({_size(m.size)})" for m in here) or "not pulled"})
 
 
+def route_text(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="A router: router:FILE.yaml.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What a person might write.")],
+    tools: Annotated[bool, typer.Option("--tools", help="As if tools were on offer.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say which model a router would send a message to, and why; none of its models is opened."""
+    import asyncio
+
+    from openhearth.cli.console import write_facts, write_json
+    from openhearth.models.explain import explain_route
+
+    routing = asyncio.run(explain_route(reference, text, settings_with(), tools=tools))
+    if json:
+        write_json(routing.model_dump(mode="json"))
+        return
+    scores = ", ".join(f"{name} {score:.2f}" for name, score in sorted(routing.scores.items(), key=lambda s: -s[1]))
+    facts = {"route": routing.route, "model": routing.model, "because": routing.reason, "rule": routing.rule}
+    write_facts({**{name: fact for name, fact in facts.items() if fact}, **({"scores": scores} if scores else {})})
+
+
 def remove_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A reference or the name that `models list` shows.")],
 ) -> None:

@@ -17,6 +17,7 @@ from openhearth.events import (
     CallDelta,
     Event,
     ModelFinished,
+    ModelRouted,
     Notice,
     RunFinished,
     RunResumed,
@@ -26,7 +27,7 @@ from openhearth.events import (
     ToolFinished,
     ToolStarted,
 )
-from openhearth.tui.text import clean, clean_line, duration, head, plural
+from openhearth.tui.text import clean, clean_line, duration, head, plural, routed
 from openhearth.types import ModelInfo, ToolCall, ToolOutput
 
 _SOURCE_LINES = 16
@@ -60,6 +61,8 @@ class Narrator:
                 self._now(f"Writing, {plural(event.tokens, 'token')}  {self._tail()}")
             case CallDelta():
                 self._now(f"Writing a call of {event.name or 'a tool'}, {plural(event.tokens, 'token')}")
+            case ModelRouted():
+                self._line(routed(event.routing), "dim")
             case ModelFinished():
                 self._now("")
                 if event.message.tool_calls and event.message.content.strip():

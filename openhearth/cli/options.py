@@ -29,7 +29,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="REF",
-        help="A catalog name, ./FILE.gguf, ./FOLDER, hf:ORG/NAME, http://HOST/v1#NAME or scripted:FILE.",
+        help="A catalog name, ./FILE.gguf, ./FOLDER, hf:ORG/NAME, http://HOST/v1#NAME, router:FILE or scripted:FILE.",
         autocompletion=_complete_models,
     ),
 ]

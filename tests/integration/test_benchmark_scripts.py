@@ -76,3 +76,19 @@ def test_ours_alone(
     results = lines(script, *small(smollm2_gguf, smollm2_store), *options)
     assert [result["name"].removesuffix(f" {smollm2_gguf.stem}") for result in results] == names
     assert all(result["ours"] > 0 for result in results)
+
+
+@pytest.mark.slow
+def test_router(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, minilm_store: Path, smollm2_store: Path) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(minilm_store.parents[2]))
+    routes = [
+        {"name": "small", "model": "smollm2-135m", "examples": ["Say hello.", "Thank you!"]},
+        {"name": "large", "model": "smollm2-135m", "examples": ["Write code.", "Compute it."]},
+    ]
+    router = tmp_path / "router.yaml"
+    router.write_text(json.dumps({"routes": routes, "default": "large"}), encoding="utf-8")
+    few = ("--limit", "2", "--tokens", "2")
+    results = {each["name"]: each for each in lines("router.py", "--router", str(router), *few)}
+    assert results["sent where it belongs"]["ours"] in (0, 0.25, 0.5, 0.75, 1)
+    assert results["seconds for all prompts"]["peer_name"] == "always large"
+    assert len(results) == 8

@@ -10,7 +10,7 @@ from support.tui_stage import ChatStage, ready, send, shown, until
 from openhearth.tui.driver import Phase
 from openhearth.tui.widgets.decision import ApprovalPanel
 from openhearth.tui.widgets.markdown import Reply
-from openhearth.tui.widgets.messages import ErrorMessage, UserMessage
+from openhearth.tui.widgets.messages import ErrorMessage, RouteLine, UserMessage
 from openhearth.tui.widgets.prompt import Prompt
 from openhearth.tui.widgets.tool_card import ToolCard
 from openhearth.tui.widgets.turn import TurnView
@@ -55,6 +55,21 @@ async def test_a_message_is_sent_and_its_answer_streams_in(stage: ChatStage) -> 
         assert "hello there" in shown(app).splitlines()[0]
         assert app.chat.query_one(Prompt).text == ""
     assert stage.status() == "done"
+
+
+async def test_a_routers_choice_is_one_line_above_the_answer(stage: ChatStage) -> None:
+    file = stage.script.with_name("router.yaml")
+    model = f"scripted:{stage.script.name}"
+    file.write_text(f'{{routes: [{{name: only, model: "{model}"}}], default: only}}', encoding="utf-8")
+    app = stage.app(model=f"router:{file}")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        await send(pilot, "hello there")
+        await until(pilot, lambda: app.chat.query("TurnEnd"))
+        line = app.chat.query_one(RouteLine)
+        assert str(line.content) == f"→ only ({model}): no rule holds; this is the default"
+        assert line.region.height == 1
+        assert app.chat.query_one(Reply).source == "Good day."
 
 
 async def test_shift_enter_begins_a_line_and_enter_sends_all_of_them(stage: ChatStage) -> None:

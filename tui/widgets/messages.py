@@ -6,8 +6,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from openhearth.events import RunFinished
-from openhearth.tui.text import clean, duration, plural, speed
-from openhearth.types import ErrorInfo
+from openhearth.tui.text import clean, duration, plural, routed, speed
+from openhearth.types import ErrorInfo, Routing
 
 
 class UserMessage(Static):
@@ -23,6 +23,13 @@ class NoticeLine(Static):
 
     def __init__(self, text: str) -> None:
         super().__init__(Content.assemble(("note  ", "$warning"), Content(clean(text)).stylize("$text-muted")))
+
+
+class RouteLine(Static):
+    """Which of its models a router chose, and why."""
+
+    def __init__(self, routing: Routing) -> None:
+        super().__init__(Content(routed(routing)).stylize("$text-muted"))
 
 
 class ErrorMessage(Static):

@@ -18,6 +18,7 @@ from openhearth.events import (
     CallDelta,
     Event,
     ModelFinished,
+    ModelRouted,
     Notice,
     RunFinished,
     RunResumed,
@@ -28,7 +29,7 @@ from openhearth.events import (
     ToolStarted,
 )
 from openhearth.tui.widgets.markdown import Reply
-from openhearth.tui.widgets.messages import ErrorMessage, NoticeLine, TurnEnd, UserMessage
+from openhearth.tui.widgets.messages import ErrorMessage, NoticeLine, RouteLine, TurnEnd, UserMessage
 from openhearth.tui.widgets.tool_card import ToolCard
 from openhearth.types import ErrorInfo, ToolCall
 
@@ -71,6 +72,8 @@ class TurnView(Vertical):
                 await self._feed(event.text)
             case CallDelta():
                 (await self._writing_card(event.index, event.name)).write(event.text)
+            case ModelRouted():
+                await self._add(RouteLine(event.routing))
             case ModelFinished():
                 await self._finish_reply(event)
             case ToolStarted():

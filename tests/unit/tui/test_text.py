@@ -11,10 +11,12 @@ from openhearth.tui.text import (
     duration,
     head,
     plural,
+    routed,
     short_path,
     short_reference,
     speed,
 )
+from openhearth.types import Routing
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,8 @@ def test_the_home_folder_is_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     assert short_path(tmp_path / "sales") == "~/sales"
     assert short_path(tmp_path.parent) == str(tmp_path.parent)
+
+
+def test_a_routers_choice_is_one_line() -> None:
+    choice = Routing(route="far", model="http://h:1/v1#m", reason="code: it holds\ncode", passed_over=("small: gone",))
+    assert routed(choice) == "→ far (http://h:1/v1#m): code: it holds code; not small: gone"

@@ -129,7 +129,7 @@ async def test_a_file_is_opened_through_its_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- text: a\n- txet: b\n", r"line 2: turns\.1\.txet: Extra"),
+        ("- text: a\n- txet: b\n", r"line 2: turns\.1\.txet: there is no such key\. Did you mean 'text'"),
         ("- calls:\n    - name: a\n      arguments: 3\n", r"line 3: turns\.0\.calls\.0\.arguments"),
         ("- text: a\n  calls:\n    - {arguments: {}}\n", r"line 3: turns\.0\.calls\.0\.name: Field required"),
         ("turns: []\n", r"line 1: turns"),
