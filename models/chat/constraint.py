@@ -41,6 +41,9 @@ class ToolCallConstraint:
     def forced(self) -> Sequence[int]:
         return self._matcher.forced() if self._matcher is not None else ()
 
+    def allowed(self, tokens: Sequence[int]) -> int:
+        return self._matcher.allowed(tokens) if self._matcher is not None else len(tokens)
+
     def accept(self, token: int) -> None:
         stopped = False
         if self._matcher is not None:
@@ -82,6 +85,7 @@ class BannedTokens:
     def __init__(self, tokens: Collection[int], *, vocab_size: int) -> None:
         words = [-1] * ((vocab_size + 31) // 32)
         mask = torch.tensor(words, dtype=torch.int32)
+        self._tokens = frozenset(tokens)
         for token in tokens:
             mask[token // 32] &= ~torch.tensor(1 << token % 32, dtype=torch.int64).to(torch.int32)
         self._mask = mask
@@ -91,6 +95,9 @@ class BannedTokens:
 
     def forced(self) -> Sequence[int]:
         return ()
+
+    def allowed(self, tokens: Sequence[int]) -> int:
+        return next((index for index, token in enumerate(tokens) if token in self._tokens), len(tokens))
 
     def accept(self, token: int) -> None:
         """Nothing is followed."""

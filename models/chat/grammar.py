@@ -99,6 +99,10 @@ class Matcher:
         tokens: list[int] = self._matcher.compute_ff_tokens()
         return tokens
 
+    def allowed(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens` can come next, one after another; nothing is consumed."""
+        return int(self._matcher.validate_tokens(list(tokens)))
+
     def accept(self, token: int) -> None:
         """Raises GrammarError for a token that the mask forbids."""
         if not self._matcher.consume_token(token):

@@ -27,6 +27,11 @@ class Constraint(Protocol):
         """Tokens that must come next, appended without sampling and read by the model in one step; may be empty."""
         ...
 
+    def allowed(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens`, which were guessed, can come next one after another, as far as that shows without
+        following them. More than can is harmless: they are then read in vain."""
+        ...
+
     def finished(self) -> bool:
         """The generation ends here."""
         ...

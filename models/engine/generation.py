@@ -105,7 +105,10 @@ class Generation:
     def propose(self, most: int) -> None:
         """Guess up to `most` tokens."""
         most = min(most, self.left - 1)
-        self.draft = self.speculator.draft(self.tokens, most) if self.speculator is not None else []
+        draft = self.speculator.draft(self.tokens, most) if self.speculator is not None else []
+        if draft and self._constraint is not None:
+            del draft[self._constraint.allowed(draft) :]
+        self.draft = draft
 
     def choose(self, logits: Tensor) -> int:
         """Take the next tokens from `logits` [1 + draft, vocabulary], which may be overwritten: one, what is forced

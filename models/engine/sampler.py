@@ -44,9 +44,10 @@ class Sampler:
         if self._seen:
             self._penalise(logits)
         if mask is not None:
-            logits.masked_fill_(_forbidden(mask, logits.shape[0]), -torch.inf)
+            np.copyto(logits.numpy(), -np.inf, where=_forbidden(mask, logits.shape[0]))
         if self._sampling.temperature == 0:
-            return int(logits.argmax())
+            # NumPy keeps to this thread: torch would wake all its helpers for a few microseconds of work.
+            return int(logits.numpy().argmax())
         return self._draw(logits.div_(self._sampling.temperature))
 
     def _penalise(self, logits: Tensor) -> None:
@@ -89,10 +90,10 @@ def _pick(probabilities: Tensor, uniform: Tensor) -> int:
     return min(index, int(probabilities.nonzero()[-1]))
 
 
-def _forbidden(mask: Tensor, size: int) -> Tensor:
+def _forbidden(mask: Tensor, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Where token i's bit is not set, as bool [size]."""
     words = mask.reshape(-1).cpu().numpy().astype(np.int32, copy=False)
     allowed = np.unpackbits(words.view(np.uint8), bitorder="little")[:size]
     forbidden = np.ones(size, dtype=np.bool_)
     np.equal(allowed, 0, out=forbidden[: allowed.shape[0]])
-    return torch.from_numpy(forbidden)
+    return forbidden

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -161,7 +162,9 @@ class Scheduler:
         for index, generation in enumerate(decoding):
             if not generation.blocks:
                 continue  # It has just had to step back.
-            generation.propose(max(spare, 0) // (len(decoding) - index))
+            share = max(spare, 0) // (len(decoding) - index)
+            if not self._guarded(generation, partial(generation.propose, share)):
+                continue
             if self._make_room(generation):
                 spare -= len(generation.draft)
                 ids = [*generation.tokens[generation.read :], *generation.draft]

@@ -46,6 +46,9 @@ class Grammar:
     def forced(self) -> Sequence[int]:
         return self._matcher.forced()
 
+    def allowed(self, tokens: Sequence[int]) -> int:
+        return self._matcher.allowed(tokens)
+
     def accept(self, token: int) -> None:
         self._matcher.accept(token)
 

@@ -58,6 +58,10 @@ class Script:
             words[token // 32] |= 1 << (token % 32)
         return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
 
+    def allowed(self, tokens: Sequence[int]) -> int:
+        step = self._steps[0] if self._steps else None
+        return len(tokens) if step is None or tokens[0] in step else 0
+
     def accept(self, token: int) -> None:
         self.accepted.append(token)
         step = self._steps[0]

@@ -10,12 +10,14 @@ from support.babble import EOS, LOAD, LOOKUP, PYTHON, Babble, fits, vocabulary
 
 from openhearth.errors import ModelError
 from openhearth.models.chat import call_grammar
-from openhearth.models.chat.constraint import BannedTokens
+from openhearth.models.chat.call_plan import CallPlan
+from openhearth.models.chat.constraint import BannedTokens, ToolCallConstraint
 from openhearth.models.chat.formats.hermes import HERMES
 from openhearth.models.chat.grammar import GrammarError
 from openhearth.models.chat.schema import MAX_STRING, bounded
-from openhearth.types import ToolSpec
+from openhearth.types import Message, ModelRequest, ToolSpec
 
+REQUEST = ModelRequest(messages=(Message(role="user", content="Load."),), tools=(LOAD,))
 OPENINGS = (
     "<tool_call>",
     "Let me see.\n<tool_call>\n",
@@ -184,6 +186,23 @@ def test_a_compiled_grammar_is_kept_and_copied() -> None:
         first.accept(ids[EOS])
 
 
+def test_what_a_guess_may_say_is_what_the_grammar_allows() -> None:
+    tokenizer, compiler, token_bytes, ids = vocabulary(True)
+    matcher = compiler.start(call_grammar.marked_call([LOAD], HERMES, ids.get))
+    right = tokenizer.encode('<tool_call>\n{"name": "load"', add_special_tokens=False).ids
+    wrong = tokenizer.encode("x", add_special_tokens=False).ids
+    assert matcher.allowed(right) == len(right)
+    assert matcher.allowed([*right[:3], *wrong, *right[3:]]) == 3
+    # Nothing was consumed.
+    for token in right:
+        matcher.accept(token)
+    constraint = ToolCallConstraint(CallPlan.of(REQUEST, HERMES, compiler, ids.get), token_bytes)
+    assert constraint.allowed(wrong) == 1
+    for token in right[:3]:
+        constraint.accept(token)
+    assert constraint.allowed([*right[3:], *wrong, *right]) == len(right) - 3
+
+
 @pytest.mark.parametrize("banned", [[0], [31, 32, 63, 64], [99]])
 def test_banned_tokens_and_only_they_are_masked(banned: Sequence[int]) -> None:
     constraint = BannedTokens(banned, vocab_size=100)
@@ -192,3 +211,5 @@ def test_banned_tokens_and_only_they_are_masked(banned: Sequence[int]) -> None:
     constraint.accept(1)
     assert not constraint.forced()
     assert not constraint.finished()
+    assert constraint.allowed([1, 2, banned[0], 3]) == 2
+    assert constraint.allowed([1, 2]) == 2
