@@ -146,3 +146,18 @@ def test_repetition_penalty() -> None:
 def test_logprob() -> None:
     logits = torch.tensor([1.0, 2.0, 3.0])
     assert logprob(logits, 2) == pytest.approx(float(torch.log_softmax(logits, 0)[2]))
+
+
+@pytest.mark.parametrize("count", [1, 5, 200, 290])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_only_what_is_allowed_comes(count: int, temperature: float) -> None:
+    """Few tokens and many, and a mask that ends before the vocabulary does."""
+    chance = np.random.default_rng(count)
+    allowed = set(chance.choice(290, count, replace=False).tolist())
+    sampler = Sampler(Sampling(temperature=temperature, seed=1), [])
+    for _ in range(20):
+        logits = torch.from_numpy(chance.normal(size=320).astype(np.float32))
+        best = max(allowed, key=lambda token: float(logits[token]))
+        token = sampler.sample(logits.clone(), words(allowed, 290))
+        assert token in allowed
+        assert temperature or token == best
