@@ -32,7 +32,17 @@ from openhearth.models.reference import Reference, parse_hub_reference, resolve_
 from openhearth.models.sources.files import disk_errors, require_space, same_disk
 from openhearth.models.sources.job import Job
 
-__all__ = ["PulledModel", "Reference", "fetch_raw", "find_store", "list_pulled", "pull", "remove", "resolve_reference"]
+__all__ = [
+    "PulledModel",
+    "Reference",
+    "download_folder",
+    "fetch_raw",
+    "find_store",
+    "list_pulled",
+    "pull",
+    "remove",
+    "resolve_reference",
+]
 
 _LOCK_POLL_S = 0.3
 _BYTES_PER_WEIGHT = {"native": 1.1, "int8": 1.25, "bfloat16": 2, "float32": 4}
@@ -93,9 +103,9 @@ def _fetch(resolved: Reference, job: Job) -> tuple[CatalogEntry | None, Path]:
     """The catalog's entry, if the reference names one, and where the files are."""
     if resolved.kind == "catalog":
         entry = find_entry(resolved.name)
-        return entry, _fetch_entry(entry, _download_folder(resolved), job)
+        return entry, _fetch_entry(entry, download_folder(resolved), job)
     if resolved.kind == "hf":
-        return None, _fetch_repository(resolved, _download_folder(resolved), job)
+        return None, _fetch_repository(resolved, download_folder(resolved), job)
     return None, Path(resolved.value)
 
 
@@ -103,7 +113,7 @@ def _pull(reference: str, resolved: Reference, job: Job, *, keep_raw: bool) -> P
     store = store_folder(resolved, job.settings)
     precision = precision_of(resolved, job.settings)
     if resolved.kind == "catalog":
-        _require_room(find_entry(resolved.name), precision, _download_folder(resolved), store)
+        _require_room(find_entry(resolved.name), precision, download_folder(resolved), store)
     entry, raw = _fetch(resolved, job)
     facts = _facts(reference, resolved, entry)
     with disk_errors(store):
@@ -120,7 +130,7 @@ def _pull(reference: str, resolved: Reference, job: Job, *, keep_raw: bool) -> P
         with disk_errors(store):
             convert(source, store, precision=precision, progress=job.progress, cancel=job.cancel, extra=facts)
     if not keep_raw:
-        shutil.rmtree(_download_folder(resolved), ignore_errors=True)
+        shutil.rmtree(download_folder(resolved), ignore_errors=True)
     return store
 
 
@@ -202,7 +212,8 @@ def _require_room(entry: CatalogEntry, precision: Precision, download: Path, sto
         require_space(download, download_size, f"The download of {entry.name}")
 
 
-def _download_folder(resolved: Reference) -> Path:
+def download_folder(resolved: Reference) -> Path:
+    """Where a model's files lie between fetching and converting; nothing there is needed afterwards."""
     return paths.cache_dir() / "downloads" / resolved.name
 
 
@@ -211,7 +222,7 @@ def _lock(resolved: Reference, job: Job) -> Iterator[None]:
     """Hold the model's lock; say so, once, when another pull has it."""
     from filelock import FileLock, Timeout
 
-    folder = _download_folder(resolved).parent
+    folder = download_folder(resolved).parent
     with disk_errors(folder):
         paths.ensure_private(folder)
     lock = FileLock(folder / f"{resolved.name}.lock")

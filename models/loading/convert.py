@@ -28,13 +28,10 @@ import torch
 from torch import Tensor
 
 from openhearth.errors import CancelledError, DiskFullError
-from openhearth.models.architectures.layer import build_layer
 from openhearth.models.architectures.layout import final_norm, layer_linears, layer_prefix, layer_tensors
-from openhearth.models.architectures.place import Positions
-from openhearth.models.architectures.solo import whole_text
+from openhearth.models.architectures.streamed import StreamedText
 from openhearth.models.base import ProgressCallback
 from openhearth.models.layers.linear import Linear, LinearKind, RowScale
-from openhearth.models.layers.paged import KVStore
 from openhearth.models.layers.quantise import quantise_rows
 from openhearth.models.loading import store as layout
 from openhearth.models.loading.calibration import CALIBRATION_TEXT, CALIBRATION_TOKENS
@@ -212,28 +209,20 @@ def _check(cancel: threading.Event) -> None:
 
 
 class _Calibration:
-    """Carries the calibration text's hidden states [tokens, size] from layer to layer."""
+    """Carries the calibration text through the model, and evens out each layer on the way."""
 
     def __init__(self, config: DecoderConfig, hidden: Tensor) -> None:
-        rows = hidden.shape[0]
-        self._config, self._hidden = config, hidden
-        step, blocks = whole_text(rows)
-        self._place = Positions(config, rows, _CPU).place(step)
-        store = KVStore(1, config.kv_heads, config.head_dim, blocks, device=_CPU)
-        (self._kv,) = store.views(step.spans)
+        self._config, self._text = config, StreamedText(config, hidden)
 
     def smooth(self, index: int, tensors: dict[str, Tensor]) -> None:
         """Run layer `index` and fold smoothing factors into its tensors, in place; their product stays the same."""
-        config = self._config
         observed: dict[str, _Observed] = {}
 
         def watch(name: str, linear: Linear) -> Linear:
             return observed.setdefault(name, _Observed(linear))
 
-        kinds: dict[str, LinearKind] = dict.fromkeys(layer_linears(config, index), "float32")
-        layer = build_layer(config, index, tensors, kinds, _CPU, watch=watch)
-        self._hidden = layer(self._hidden, self._kv, self._place)
-        smooth_layer(config, tensors, {name: linear.largest for name, linear in observed.items()})
+        self._text.run(index, tensors, watch)
+        smooth_layer(self._config, tensors, {name: linear.largest for name, linear in observed.items()})
 
 
 class _Observed:

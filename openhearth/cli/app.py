@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from openhearth.cli import chat, decisions, doctor, models, run, runs, threads
+from openhearth.cli import chat, decisions, doctor, model_check, models, run, runs, threads
 from openhearth.cli.edge import EdgeGroup
 from openhearth.cli.version import version
 
@@ -54,6 +54,7 @@ _models.command("list")(models.list_models)
 _models.command("pull")(models.pull_model)
 _models.command("show")(models.show_model)
 _models.command("route")(models.route_text)
+_models.command("check")(model_check.check_model)
 _models.command("rm")(models.remove_model)
 
 _threads = _group("threads", "Conversations that are kept.")

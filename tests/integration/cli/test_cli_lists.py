@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny import tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -150,3 +151,15 @@ def test_doctor_checks_a_device(hearth: Run, workspace: Path) -> None:
 def test_completion_offers_model_names(hearth: Run, workspace: Path) -> None:
     done = hearth(_HEARTH_COMPLETE="complete_bash", COMP_WORDS="hearth run --model qw", COMP_CWORD="3")
     assert done.stdout.split() == ["qwen2.5-coder-1.5b"]
+
+
+def test_models_check_gives_a_verdict(hearth: Run, workspace: Path) -> None:
+    tiny_model(workspace / "checkpoint")
+    done = hearth("models", "check", "./checkpoint", "--precision", "float32", "--tokens", "40", "--json")
+    verdict = json.loads(done.stdout)
+    assert verdict["holds"]
+    assert verdict["prefill"]["agreement"] == verdict["decode"]["agreement"] == 1
+    assert done.returncode == 0
+    shown = hearth("models", "check", "./checkpoint", "--precision", "float32", "--tokens", "40")
+    assert [line.split("\t")[0] for line in shown.stdout.splitlines()[:2]] == ["prefill", "decode"]
+    assert "good enough" in shown.stdout

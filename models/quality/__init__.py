@@ -1,0 +1,1 @@
+"""What a model's precision costs, measured against float32. See gate.py."""
