@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
 
@@ -25,7 +25,7 @@ class Values:
 
     def whole(self, key: str, default: int | None = None) -> int:
         value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
+        if not _is_whole(value):
             raise self.wrong(key, "a whole number")
         return value
 
@@ -55,7 +55,7 @@ class Values:
 
     def wholes(self, key: str) -> list[int] | None:
         value = self.raw.get(key)
-        if value is not None and not (isinstance(value, list) and all(type(item) is int for item in value)):
+        if value is not None and not (isinstance(value, list) and all(map(_is_whole, value))):
             raise self.wrong(key, "a list of whole numbers")
         return value
 
@@ -85,6 +85,11 @@ class Values:
         if default is None:
             raise MalformedFileError(f"{self.file} lacks {key}.", hint="Fetch the file again.")
         return default
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    """JSON's whole numbers may have any length; those here can be reckoned with."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 1 << 53
 
 
 def read_json(file: Path, *, optional: bool = False) -> dict[str, Any]:

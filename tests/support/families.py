@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,10 +148,9 @@ TINY: dict[str, Tiny] = {
 def tiny_family(folder: Path, name: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """Write the checkpoint `name` of `TINY` into `folder`; gives its transformers model, in float32."""
     tiny = TINY[name]
-    config_type: Any = getattr(transformers, f"{tiny.kind}{'Text' if tiny.kind == 'Gemma3' else ''}Config")
     model_type: Any = getattr(transformers, f"{tiny.kind}ForCausalLM")
     torch.manual_seed(seed)
-    model: PreTrainedModel = model_type(config_type(**{**_SIZES, **tiny.changes, **changes})).eval()
+    model: PreTrainedModel = model_type(_config(tiny, changes)).eval()
     offset = 1.0 if tiny.kind.startswith("Gemma") else 0.0
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
@@ -163,3 +164,17 @@ def tiny_family(folder: Path, name: str, *, seed: int = 0, **changes: Any) -> Pr
     model.save_pretrained(folder)
     tiny_tokenizer().save(str(folder / "tokenizer.json"))
     return model
+
+
+def tiny_config(name: str) -> dict[str, Any]:
+    """The config.json of the checkpoint `name`."""
+    tiny = TINY[name]
+    config = _config(tiny, {})
+    config.architectures = [f"{tiny.kind}ForCausalLM"]
+    values: dict[str, Any] = json.loads(config.to_json_string())
+    return values
+
+
+def _config(tiny: Tiny, changes: dict[str, Any]) -> Any:
+    config_type: Any = getattr(transformers, f"{tiny.kind}{'Text' if tiny.kind == 'Gemma3' else ''}Config")
+    return config_type(**{**_SIZES, **copy.deepcopy(tiny.changes), **changes})
