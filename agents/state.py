@@ -46,9 +46,9 @@ class LoopState(TypedDict, total=False):
     """Channels of the graph. All values are JSON.
 
     `head` is the run's last message, `reply` the assistant message whose calls are being worked on, `next_call` the
-    index of the first one without a result. `recent` remembers fingerprints of the latest calls, `failed` whether the
-    last one failed, `withhold` says why the next round gets no tools, `phase` is what the next model round is for,
-    `sent_back` how many answers were sent back. `step` counts executed nodes.
+    index of the first one without a result. `recent` remembers fingerprints of the latest calls, `failed` and
+    `repeated` what the last one was, `withhold` says why the next round gets no tools, `phase` is what the next model
+    round is for, `sent_back` how many answers were sent back. `step` counts executed nodes.
     """
 
     head: str
@@ -61,6 +61,7 @@ class LoopState(TypedDict, total=False):
     withhold: str
     recent: list[str]
     failed: bool
+    repeated: bool
     spent: dict[str, Any]
 
 
@@ -75,5 +76,6 @@ def first_state() -> LoopState:
         "withhold": "",
         "recent": [],
         "failed": False,
+        "repeated": False,
         "spent": {},
     }

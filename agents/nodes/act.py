@@ -128,6 +128,7 @@ def _conclude(run: Execution, state: LoopState, ready: Run | Answer, done: Outco
         "step": step,
         "withhold": state["withhold"] or (prompt.REPEATS if times_before > 1 else ""),
         "recent": recent,
+        "repeated": times_before > 0,
         "failed": isinstance(ready, Run) and not done.output.ok,
         "spent": spent.model_dump(mode="json"),
     }

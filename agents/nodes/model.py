@@ -10,6 +10,7 @@ from langgraph.runtime import Runtime
 from openhearth.agents import budget, context, prompt
 from openhearth.agents.execution import Draft, Execution
 from openhearth.agents.grounding import ungrounded
+from openhearth.agents.repetition import pushed
 from openhearth.agents.scope import closing
 from openhearth.agents.state import LoopState
 from openhearth.errors import ModelError, RunError
@@ -102,10 +103,11 @@ async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
             update={"messages": context.with_notice(request.messages, "\n".join(notices)), "tool_choice": "none"}
         )
         tokens = await context.count_prompt(run.model, request)
+    sampling = pushed(run.spec.sampling, run.spent.rounds) if state["repeated"] else run.spec.sampling
     room = run.model.info.context_length - tokens if tokens is not None else granted.max_tokens
     request = request.model_copy(
         update={
-            "sampling": run.spec.sampling.model_copy(update={"max_tokens": min(granted.max_tokens, room)}),
+            "sampling": sampling.model_copy(update={"max_tokens": min(granted.max_tokens, room)}),
             "output_schema": schema if as_json else None,
             "time_limit_s": granted.time_limit_s,
         }

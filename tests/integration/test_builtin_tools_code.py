@@ -125,7 +125,7 @@ async def test_syntax_errors_show_the_place(use: Use) -> None:
             "import no_such_package",
             "packages are installed: dateutil, duckdb, numpy, pandas",
         ),
-        ("open('orders.csv')", "The files in the workspace are: data/orders.csv."),
+        ("open('orders.csv')", "Write 'data/orders.csv'. The files in the workspace are: data/orders.csv."),
     ],
 )
 async def test_errors_carry_what_helps(use: Use, code: str, hint: str) -> None:
@@ -220,11 +220,23 @@ async def test_sql_errors_list_tables_and_columns(use: Use, workspace: Path) -> 
         assert "- broken: cannot be read" in output.content
 
 
+async def test_sql_compares_a_date_with_text_where_that_is_meant(use: Use) -> None:
+    output = await use("sql", "SELECT count(*) AS n FROM orders AS o WHERE o.date LIKE '2025-03-%'")
+    counted = await use("sql", "SELECT count(*) AS n FROM orders WHERE month(date) = 3")
+    assert output.ok
+    assert output.content == f"{counted.content}\n[dates were compared as text, like '2025-03-31']"
+
+
 async def test_sql_that_takes_a_date_for_text_is_told_how_to_do_it(use: Use) -> None:
-    output = await use("sql", "SELECT * FROM orders WHERE date LIKE '2025-03-%'")
+    output = await use("sql", "SELECT substr(date, 1, 7) FROM orders")
     assert not output.ok
     assert "A date is not text" in output.content
     assert "A date is not text" not in (await use("sql", "SELECT price FROM orders")).content
+
+
+async def test_sql_that_takes_a_part_of_a_date_for_a_column_is_told(use: Use) -> None:
+    output = await use("sql", "SELECT * FROM orders WHERE quarter = 'Q1'")
+    assert "quarter is no column; write quarter(date), which is for example 1." in output.content
 
 
 async def test_sql_reads_parquet_and_compressed_files(use: Use, workspace: Path) -> None:

@@ -117,7 +117,10 @@ def hint_for(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"Only the standard library and these packages are installed: {', '.join(installed()) or 'none'}."
     if isinstance(error, FileNotFoundError):
-        return f"The files in the workspace are: {', '.join(files()) or 'none'}."
+        found = files()
+        wanted = os.path.basename(str(error.filename))
+        near = [f"Write {name!r}. " for name in found if os.path.basename(name) == wanted]
+        return f"{''.join(near[:1])}The files in the workspace are: {', '.join(found) or 'none'}."
     return ""
 
 

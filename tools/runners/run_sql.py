@@ -3,6 +3,7 @@
 import decimal
 import re
 import sys
+from collections.abc import Iterator
 
 sys.path.insert(0, "/input")
 
@@ -17,6 +18,9 @@ MOST_MEASURES = 3
 DATE_HINT = (
     "A date is not text. Use year(d), quarter(d), month(d), day(d), or compare: d BETWEEN DATE '2025-03-01' AND ..."
 )
+PARTS = ("year", "quarter", "month", "monthname", "week", "day", "dayname", "dayofweek", "hour")
+LIKE_ON_DATE = re.compile(r"'!?~~\*?\((?:DATE|TIMESTAMP)")
+LIKE = re.compile(r"""((?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?)(\s+(?:NOT\s+)?I?LIKE\b)""", re.IGNORECASE)
 
 
 def main() -> None:
@@ -29,16 +33,32 @@ def main() -> None:
     named = [file for file in files if any(set(re.findall(r"\w+", name.lower())) <= words for name in file.names)]
     unreadable = data_files.make_views(connection, named or files)
     try:
-        result = connection.execute(query)
+        result, note = execute(connection, query)
         rows = result.fetchmany(MOST_ROWS + 1) if result.description else []
         print_table([column[0] for column in result.description or ()], rows[:MOST_ROWS])
         if len(rows) <= MOST_ROWS:
             print_extremes([column[0] for column in result.description or ()], rows)
         else:
             print(f"[only the first {MOST_ROWS} rows are shown: aggregate, filter, or use LIMIT]")
+        if note:
+            print(note)
     except duckdb.Error as error:
         print(explain(error, connection, files, unreadable), file=sys.stderr)
         sys.exit(1)
+
+
+def execute(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[duckdb.DuckDBPyConnection, str]:
+    """Run the query, and say what had to be changed. Many write `date LIKE '2025-03%'`, whose meaning is plain."""
+    try:
+        return connection.execute(query), ""
+    except duckdb.BinderException as error:
+        if not LIKE_ON_DATE.search(str(error)):
+            raise
+        try:
+            as_text = connection.execute(LIKE.sub(r"CAST(\1 AS VARCHAR)\2", query))
+        except duckdb.Error:
+            raise error from None
+        return as_text, "[dates were compared as text, like '2025-03-31']"
 
 
 def print_table(names: list[str], rows: list[tuple[object, ...]]) -> None:
@@ -99,7 +119,7 @@ def explain(
     text = str(error).strip()
     hint = DATE_HINT if re.search(r"argument types '[^']*\((DATE|TIMESTAMP)", text) else ""
     heading = "Tables:" if files else "There are no CSV, JSON or Parquet files in the workspace."
-    lines = [text, *([hint] if hint else []), heading]
+    lines = [text, *([hint] if hint else []), *missing_parts(text, connection, files), heading]
     for file in files[:MOST_TABLES]:
         try:
             described = data_files.written(data_files.columns(connection, file))
@@ -107,6 +127,23 @@ def explain(
             described = f"cannot be read: {unreadable.get(file.path, 'unknown format')}"
         lines.append(f"- {data_files.as_name(file.table)}: {described}")
     return "\n".join(lines)
+
+
+def missing_parts(text: str, connection: duckdb.DuckDBPyConnection, files: list[data_files.DataFile]) -> Iterator[str]:
+    """What to write instead of a column that is only a part of a date."""
+    missing = re.search(r'column "(\w+)" not found', text)
+    part = missing.group(1).lower() if missing else ""
+    if part not in PARTS:
+        return
+    for file in files[:MOST_TABLES]:
+        try:
+            dates = [name for name, kind in data_files.columns(connection, file) if kind.startswith(("DATE", "TIME"))]
+        except duckdb.Error:
+            continue
+        for name in dates[:1]:
+            call = f"{part}({data_files.as_name(name)})"
+            example = connection.execute(f"SELECT {call} FROM {file.source} LIMIT 1").fetchone()
+            yield f"{part} is no column; write {call}" + (f", which is for example {example[0]!r}." if example else ".")
 
 
 if __name__ == "__main__":

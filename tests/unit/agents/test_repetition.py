@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from support.stage import Stage, turn
 
-from openhearth.agents.repetition import REMEMBERED, remember
+from openhearth.agents.repetition import PUSH, REMEMBERED, pushed, remember
 from openhearth.events import ToolFinished
 from openhearth.tools.function import tool
-from openhearth.types import FileChange, ToolCall, ToolOutput
+from openhearth.types import FileChange, Sampling, ToolCall, ToolOutput
 
 
 @tool(read_only=True)
@@ -25,11 +25,21 @@ async def test_told_once_then_stopped(stage: Stage) -> None:
     told = [text for role, text in await stage.history(played.finished.thread_id) if role == "tool"]
     assert ["exactly this call before" in text for text in told] == [False, True, False]
     assert [request.tool_choice for request in stage.model.requests] == ["auto"] * 3 + ["none"]
+    # Only what follows a repeated call is sampled; a run that asks for greedy decoding stays repeatable.
+    assert [request.sampling.temperature for request in stage.model.requests] == [0, 0, PUSH, PUSH]
+    assert [request.sampling.seed for request in stage.model.requests] == [None, None, 2, 3]
     assert played.notices == [
         "look was called again with the same result.",
         "look was called again with the same result.",
         "No more tools: the same call keeps giving the same result.",
     ]
+
+
+def test_a_push_keeps_what_was_chosen() -> None:
+    assert pushed(Sampling(temperature=0.2, seed=7), 3) == Sampling(temperature=PUSH, seed=7)
+    assert pushed(Sampling(temperature=0.2), 3).seed is None
+    warm = Sampling(temperature=1.1)
+    assert pushed(warm, 3) is warm
 
 
 async def test_a_cycle_of_two_calls_is_noticed_too(stage: Stage) -> None:
