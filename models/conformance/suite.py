@@ -12,13 +12,12 @@ from collections.abc import Iterator
 import torch
 
 from openhearth.models.conformance.kernels import check_kernels
-from openhearth.models.conformance.samples import FLOAT_KINDS, INT8_KINDS
+from openhearth.models.conformance.samples import FLOATS, INT8, NATIVE
 from openhearth.models.conformance.tiny import check_tiny_model
 from openhearth.models.conformance.verdict import Verdict
 
 
 def check_device(device: torch.device) -> Iterator[Verdict]:
     """All verdicts, as they are reached; takes a second or two."""
-    kinds = FLOAT_KINDS + INT8_KINDS
-    yield from check_kernels(device, kinds)
-    yield from check_tiny_model(device, kinds)
+    yield from check_kernels(device, (*FLOATS, *INT8, *NATIVE, "q4k+q6k"))
+    yield from check_tiny_model(device)

@@ -12,7 +12,7 @@ from openhearth.models.architectures.layout import linear_names, tensor_shapes
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.architectures.step import Part, Step
 from openhearth.models.conformance.plain import plain_decoder
-from openhearth.models.conformance.samples import INT8_KINDS, arithmetic, sample_weight
+from openhearth.models.conformance.samples import arithmetic, sample_weight
 from openhearth.models.conformance.verdict import TOLERANCES, Verdict, judge
 from openhearth.models.layers.linear import LinearKind
 from openhearth.models.layers.paged import BLOCK
@@ -21,12 +21,12 @@ from openhearth.models.loading.config import DecoderConfig
 CONFIG = DecoderConfig(
     architecture="qwen2",
     vocab_size=96,
-    hidden_size=64,
-    intermediate_size=96,
+    hidden_size=256,
+    intermediate_size=256,
     layers=3,
-    heads=4,
-    kv_heads=2,
-    head_dim=16,
+    heads=8,
+    kv_heads=4,
+    head_dim=32,
     rms_eps=1e-5,
     rope_theta=10_000.0,
     rope_scaling=None,
@@ -38,20 +38,24 @@ CONFIG = DecoderConfig(
     add_bos=False,
 )
 
-_MIXED: dict[str, LinearKind] = {"down": "int8-wide", "head": "int8-wide"}
-"""The linears of an int8 store that keep more of their activations; see loading/convert.py."""
+PRECISIONS: dict[str, dict[str, str]] = {
+    "float32": {},
+    "bfloat16": {},
+    "int8": {"down": "int8-wide", "head": "int8-wide"},
+    "native": {"embedding": "q4", "qkv": "q4k+q6k", "o": "q8", "up_gate": "q4k", "down": "q6k", "head": "q6k"},
+}
+"""What a store of each precision holds: labels of `sample_weight` by the linear's name, where not the precision's."""
 
 
-def check_tiny_model(device: torch.device, kinds: Sequence[LinearKind]) -> Iterator[Verdict]:
-    """One verdict for each kind of weight and way of reading; `int8` stands for the mixture that stores have."""
+def check_tiny_model(device: torch.device) -> Iterator[Verdict]:
+    """One verdict for each precision and way of reading."""
     with torch.inference_mode():
-        for kind in kinds:
-            if kind != "int8-wide":
-                yield from _check(device, kind)
+        for precision in PRECISIONS:
+            yield from _check(device, precision)
 
 
-def _check(device: torch.device, kind: LinearKind) -> Iterator[Verdict]:
-    stored, meant, linears = _weights(kind)
+def _check(device: torch.device, precision: str) -> Iterator[Verdict]:
+    stored, meant, linears = _weights(precision)
     texts = [_text(70, 1), _text(33, 2), _text(5, 3)]
     expected = [plain_decoder(CONFIG, meant, text) for text in texts]
     built: list[Decoder] = []
@@ -62,7 +66,8 @@ def _check(device: torch.device, kind: LinearKind) -> Iterator[Verdict]:
             built.append(_decoder(stored, linears, device))
         return built[0]
 
-    tolerance = TOLERANCES[arithmetic(kind, device)][1]
+    label = PRECISIONS[precision].get("down", precision)
+    tolerance = TOLERANCES[arithmetic(label if precision == "native" else precision, device)][1]
     last = torch.stack([rows[-1] for rows in expected])
     ways: list[tuple[str, Tensor, Callable[[], Tensor]]] = [
         ("a text at once", expected[0], lambda: Solo(decoder(), 70)(texts[0], every_row=True)),
@@ -71,7 +76,7 @@ def _check(device: torch.device, kind: LinearKind) -> Iterator[Verdict]:
         ("a prefix used again", expected[0][-1:], lambda: _fork(decoder(), texts[0])),
     ]
     for way, right, compute in ways:
-        yield judge(f"tiny model, {kind}, {way}", kind, tolerance, right, compute)
+        yield judge(f"tiny model, {precision}, {way}", precision, tolerance, right, compute)
 
 
 def _by_token(decoder: Decoder, text: Sequence[int]) -> Tensor:
@@ -113,20 +118,19 @@ def _decoder(tensors: Mapping[str, Tensor], linears: Mapping[str, LinearKind], d
     )
 
 
-def _weights(kind: LinearKind) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, LinearKind]]:
+def _weights(precision: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, LinearKind]]:
     """A store's tensors, the float32 ones that they mean, and each linear's kind."""
     generator = torch.Generator().manual_seed(30)
-    linears = {
-        name: _MIXED.get(name.rpartition(".")[2], kind) if kind in INT8_KINDS else kind for name in linear_names(CONFIG)
-    }
+    labels = {name: PRECISIONS[precision].get(name.rpartition(".")[2], precision) for name in linear_names(CONFIG)}
     stored: dict[str, Tensor] = {}
     meant: dict[str, Tensor] = {}
+    linears: dict[str, LinearKind] = {}
     for name, shape in tensor_shapes(CONFIG).items():
         owner, _, part = name.rpartition(".")
-        if part == "weight" and owner in linears:
-            sample = sample_weight(linears[owner], shape[0], shape[1], generator)
+        if part == "weight" and owner in labels:
+            sample = sample_weight(labels[owner], shape[0], shape[1], generator)
             stored |= {f"{owner}.{part}": tensor for part, tensor in sample.stored.items()}
-            meant[name] = sample.meant
+            meant[name], linears[owner] = sample.meant, sample.kind
         else:
             stored[name] = meant[name] = torch.rand(shape, generator=generator) + 0.5
     return stored, meant, linears

@@ -15,6 +15,7 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "int8": (0.02, 0.05),
     "int8, 7-bit activations": (0.04, 0.1),
     "int8-wide": (0.0002, 0.05),
+    "native": (0.02, 0.05),
 }
 """What a kernel and a whole tiny model may be off by, as a share of the largest value that is right. Weights are taken
 as they are stored, so that these bound the arithmetic and the rounding of activations alone."""

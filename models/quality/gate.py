@@ -95,7 +95,6 @@ def measure(
             return work.result()
         finally:
             cancel.set()  # Ctrl-C arrives here, not in the thread
-            opened.close()
 
 
 @torch.inference_mode()
@@ -114,12 +113,16 @@ def _measure(
             raise CancelledError("The check was cancelled.")
         progress(what, done, total)
 
-    files = ModelStore.open(store)
-    ids = _text(source, tokens)
-    original = Original(source, ids, report)
+    try:
+        files = ModelStore.open(store)
+        if files.config.vocab_size != source.config().vocab_size or files.config.layers != source.config().layers:
+            raise ConfigError(f"{store} was not made from these weights.", hint="Pull the model again.")
+        ids = _text(source, tokens)
+        original = Original(source, ids, report)
+    finally:
+        # What was read of the file counts as this process's memory until then.
+        source.close()
     place = choose_device(device)
-    if files.config.vocab_size != source.config().vocab_size or files.config.layers != source.config().layers:
-        raise ConfigError(f"{store} was not made from these weights.", hint="Pull the model again.")
     decoder = build_decoder(
         files.config,
         files.tensors,

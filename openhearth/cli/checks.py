@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from openhearth import paths
 from openhearth.cli import exit_codes
 from openhearth.cli.check import Check
-from openhearth.cli.device_checks import device_check, memory_check, torch_check
+from openhearth.cli.device_checks import device_check, kernels_check, memory_check, torch_check
 from openhearth.config import Settings, load_settings
 from openhearth.errors import HearthError
 
@@ -80,6 +80,7 @@ def _disk(settings: Settings) -> Check:
 
 _CHECKS: dict[str, Callable[[Settings], Check]] = {
     "torch": torch_check,
+    "kernels": kernels_check,
     "device": device_check,
     "memory": memory_check,
     "sandbox": _sandbox,

@@ -26,6 +26,21 @@ def torch_check(settings: Settings) -> Check:
     return Check("torch", "ok", f"{version('torch')} on {where}")
 
 
+def kernels_check(settings: Settings) -> Check:
+    """Whether quantised weights are computed with natively, and with which instructions."""
+    from openhearth.models.devices import choose_device
+    from openhearth.models.kernels.library import level, why_not, worth_using
+
+    device = choose_device(settings.model.device)
+    if device.type != "cpu":
+        return Check("kernels", "ok", f"the native ones are for processors; {device} uses torch's")
+    if worth_using():
+        return Check("kernels", "ok", f"native, {level()}")
+    reason = why_not() or f"they would run as {level()} C here, which is slower than torch's"
+    hint = "Models are converted to int8 instead of native, and decode a little slower; nothing is lost."
+    return Check("kernels", "warning", f"no native ones: {reason}", hint)
+
+
 def device_check(settings: Settings) -> Check:
     """Whether the device computes what the engine asks of it, in one line."""
     from openhearth.models.conformance.suite import check_device

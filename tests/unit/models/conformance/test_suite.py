@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from openhearth.models.conformance.suite import check_device
 from openhearth.models.layers import linear, norm
 from openhearth.models.layers.linear import Int8Linear, WideInt8Linear
+from openhearth.models.layers.native import NativeLinear
 from openhearth.models.layers.paged import KVStore, LayerKV
 
 CPU = torch.device("cpu")
@@ -31,7 +32,17 @@ def test_the_cpu_computes_what_it_should() -> None:
     verdicts = list(check_device(CPU))
     assert [verdict for verdict in verdicts if not verdict.ok] == []
     assert len({verdict.name for verdict in verdicts}) == len(verdicts)
-    assert {verdict.precision for verdict in verdicts} >= {"float32", "bfloat16", "int8", "int8-wide"}
+    assert {verdict.precision for verdict in verdicts} >= {
+        "float32",
+        "bfloat16",
+        "int8",
+        "int8-wide",
+        "q4",
+        "q4k",
+        "q6k",
+        "q8",
+        "native",
+    }
 
 
 def test_broken_attention_is_found(monkeypatch: Patch) -> None:
@@ -43,12 +54,22 @@ def test_broken_attention_is_found(monkeypatch: Patch) -> None:
     assert any(name.startswith("tiny model") for name in wrong)
 
 
-@pytest.mark.parametrize(("kind", "checks"), [(Int8Linear, "linear, int8,"), (WideInt8Linear, "linear, int8-wide,")])
-def test_a_broken_integer_product_is_found(monkeypatch: Patch, kind: type, checks: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "checks", "count", "precision"),
+    [
+        (Int8Linear, "linear, int8,", 3, "int8"),
+        (WideInt8Linear, "linear, int8-wide,", 3, "int8"),
+        (NativeLinear, "linear, q", 15, "native"),
+    ],
+)
+def test_a_broken_integer_product_is_found(
+    monkeypatch: Patch, kind: type, checks: str, count: int, precision: str
+) -> None:
     monkeypatch.setattr(kind, "__call__", off(kind.__call__))
     wrong = wrong_checks()
-    assert len([name for name in wrong if name.startswith(checks)]) == 3
-    assert all(name.startswith((checks, "tiny model, int8")) for name in wrong)
+    assert len([name for name in wrong if name.startswith(checks)]) == count
+    assert all(name.startswith((checks, f"tiny model, {precision}")) for name in wrong)
+    assert f"tiny model, {precision}, a text at once" in wrong
 
 
 def test_scaling_a_tensor_instead_of_a_row_is_found(monkeypatch: Patch) -> None:
@@ -68,7 +89,9 @@ def test_a_broken_norm_is_found(monkeypatch: Patch) -> None:
 
 def test_a_lost_block_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(KVStore, "copy_block", lambda *_: None)
-    assert wrong_checks() == {f"tiny model, {kind}, a prefix used again" for kind in ("float32", "bfloat16", "int8")}
+    assert wrong_checks() == {
+        f"tiny model, {kind}, a prefix used again" for kind in ("float32", "bfloat16", "int8", "native")
+    }
 
 
 def test_writing_to_the_wrong_slot_is_found(monkeypatch: Patch) -> None:
