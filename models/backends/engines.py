@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from openhearth.config import Settings
@@ -30,6 +31,14 @@ class LoadedModel:
     token_bytes: TokenBytes
     added: dict[str, int] = field(default_factory=dict)
     users: int = 0
+
+    @cached_property
+    def fences(self) -> frozenset[int]:
+        """The tokens with which a fenced block can begin."""
+        vocabulary = self.engine.tokenizer.get_vocab()
+        return frozenset(
+            id_ for token, id_ in vocabulary.items() if "`" in token and self.token_bytes[id_].lstrip().startswith(b"`")
+        )
 
     def token_id(self, text: str) -> int | None:
         """The id of an added token with this very text."""

@@ -14,6 +14,7 @@ from openhearth.errors import ContextOverflowError
 from openhearth.models.backends.engines import LoadedModel, acquire, release
 from openhearth.models.base import ProgressCallback
 from openhearth.models.chat.call_plan import CallPlan
+from openhearth.models.chat.calls import is_code_tool
 from openhearth.models.chat.constraint import BannedTokens, ToolCallConstraint
 from openhearth.models.chat.detokenise import Detokeniser
 from openhearth.models.chat.reply import ReplyBuilder
@@ -110,7 +111,12 @@ class LocalModel:
         loaded = self._loaded
         if plan.steers or request.sampling.stop:
             return ToolCallConstraint(plan, loaded.token_bytes, stops=request.sampling.stop)
+        if not request.tools:
+            return None
+        # The prompt offers the tools all the same, so that it begins as those before it did (`PromptWriter.write`).
         marker = loaded.token_id(loaded.tool_format.opener)
-        if request.tools and marker is not None:
-            return BannedTokens([marker], vocab_size=loaded.engine.config.vocab_size)
-        return None
+        return BannedTokens(
+            [] if marker is None else [marker],
+            vocab_size=loaded.engine.config.vocab_size,
+            at_first=loaded.fences if any(is_code_tool(tool) for tool in request.tools) else (),
+        )

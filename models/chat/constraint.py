@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+import numpy as np
 import torch
 
 from openhearth.models.chat.call_plan import CallPlan
@@ -80,27 +81,39 @@ class ToolCallConstraint:
 
 
 class BannedTokens:
-    """A constraint that only keeps some tokens out, such as the marker of a call where none may be made."""
+    """A constraint that only keeps some tokens out, such as the marker of a call where none may be made.
 
-    def __init__(self, tokens: Collection[int], *, vocab_size: int) -> None:
-        words = [-1] * ((vocab_size + 31) // 32)
-        mask = torch.tensor(words, dtype=torch.int32)
-        self._tokens = frozenset(tokens)
-        for token in tokens:
-            mask[token // 32] &= ~torch.tensor(1 << token % 32, dtype=torch.int64).to(torch.int32)
-        self._mask = mask
+    Those of `at_first` may only not begin the reply.
+    """
 
-    def mask(self) -> torch.Tensor:
+    def __init__(self, tokens: Collection[int], *, vocab_size: int, at_first: Collection[int] = ()) -> None:
+        self._always = frozenset(tokens)
+        self._banned = self._always | frozenset(at_first)
+        self._vocab_size = vocab_size
+        self._mask = _without(self._banned, vocab_size)
+
+    def mask(self) -> torch.Tensor | None:
         return self._mask
 
     def forced(self) -> Sequence[int]:
         return ()
 
     def allowed(self, tokens: Sequence[int]) -> int:
-        return next((index for index, token in enumerate(tokens) if token in self._tokens), len(tokens))
+        return next((index for index, token in enumerate(tokens) if token in self._banned), len(tokens))
 
     def accept(self, token: int) -> None:
-        """Nothing is followed."""
+        if self._banned != self._always:
+            self._banned = self._always
+            self._mask = _without(self._always, self._vocab_size)
 
     def finished(self) -> bool:
         return False
+
+
+def _without(tokens: Collection[int], vocab_size: int) -> torch.Tensor | None:
+    """The mask that forbids `tokens`."""
+    if not tokens:
+        return None
+    bits = np.full(-(-vocab_size // 32) * 32, 1, dtype=np.uint8)
+    bits[list(tokens)] = 0
+    return torch.from_numpy(np.packbits(bits, bitorder="little").view(np.int32))

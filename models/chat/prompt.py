@@ -32,10 +32,13 @@ class PromptWriter:
         self._control = tuple(token for token in control_tokens if len(token) > 1)
 
     def write(self, request: ModelRequest) -> str:
-        """The whole prompt, up to where the reply begins. Raises what `ChatTemplate.render` raises."""
-        offered = request.tools if request.tool_choice != "none" else ()
-        code = [tool for tool in offered if is_code_tool(tool)]
-        described = [tool for tool in offered if not is_code_tool(tool)]
+        """The whole prompt, up to where the reply begins. Raises what `ChatTemplate.render` raises.
+
+        Tools are described even where none may be called now: left out, they would change the prompt's beginning, and
+        the whole conversation behind it would have to be read again.
+        """
+        code = [tool for tool in request.tools if is_code_tool(tool)]
+        described = [tool for tool in request.tools if not is_code_tool(tool)]
         messages = [self._message(message, request.tools) for message in request.messages]
         sections = [self._code_section(code)] if code else []
         if described and not self._template.takes_tools:

@@ -168,6 +168,13 @@ async def test_the_next_turn_prefills_only_what_is_new(model: LocalModel) -> Non
     assert second.usage.cached_tokens >= reply.usage.prompt_tokens + reply.usage.completion_tokens - 1
 
 
+async def test_a_round_without_calls_keeps_the_prefix(model: LocalModel) -> None:
+    asked = request("What is the weather in Rome?", tools=(WEATHER,), sampling={"max_tokens": 4})
+    await ask(model, asked)
+    _, reply = await ask(model, asked.model_copy(update={"tool_choice": "none"}))
+    assert reply.usage.cached_tokens == reply.usage.prompt_tokens - 1
+
+
 async def test_with_choice_none_there_is_no_call(model: LocalModel) -> None:
     asked = request("What is the weather in Rome?", tools=(WEATHER,), tool_choice="none")
     _, reply = await ask(model, asked)

@@ -207,9 +207,26 @@ def test_what_a_guess_may_say_is_what_the_grammar_allows() -> None:
 def test_banned_tokens_and_only_they_are_masked(banned: Sequence[int]) -> None:
     constraint = BannedTokens(banned, vocab_size=100)
     mask = constraint.mask()
+    assert mask is not None
     assert [t for t in range(100) if not int(mask[t // 32]) >> t % 32 & 1] == list(banned)
     constraint.accept(1)
     assert not constraint.forced()
     assert not constraint.finished()
     assert constraint.allowed([1, 2, banned[0], 3]) == 2
     assert constraint.allowed([1, 2]) == 2
+
+
+def test_some_tokens_are_only_no_beginning() -> None:
+    constraint = BannedTokens([3], vocab_size=40, at_first=[7, 39])
+    first = constraint.mask()
+    assert first is not None
+    assert [t for t in range(40) if not int(first[t // 32]) >> t % 32 & 1] == [3, 7, 39]
+    assert constraint.allowed([7]) == 0
+    constraint.accept(1)
+    then = constraint.mask()
+    assert then is not None
+    assert [t for t in range(40) if not int(then[t // 32]) >> t % 32 & 1] == [3]
+    assert constraint.allowed([7, 3]) == 1
+    only_first = BannedTokens([], vocab_size=40, at_first=[7])
+    only_first.accept(1)
+    assert only_first.mask() is None
