@@ -179,7 +179,6 @@ async def test_with_choice_none_there_is_no_call(model: LocalModel) -> None:
     asked = request("What is the weather in Rome?", tools=(WEATHER,), tool_choice="none")
     _, reply = await ask(model, asked)
     assert reply.message.tool_calls == ()
-    assert await model.count_tokens(asked) == await model.count_tokens(request("What is the weather in Rome?"))
 
 
 async def test_stop_strings_end_the_text(model: LocalModel) -> None:
