@@ -16,6 +16,7 @@ from torch import Tensor
 from openhearth.models.architectures.base import BaseDecoder
 from openhearth.models.architectures.layer import AnyLayer, build_layer
 from openhearth.models.architectures.layout import layer_prefix
+from openhearth.models.architectures.native import NativeDecoder, runs_natively
 from openhearth.models.architectures.place import Positions
 from openhearth.models.architectures.step import Step
 from openhearth.models.architectures.varied import build_norm
@@ -68,8 +69,10 @@ def build_decoder(
     context: int,
     device: torch.device,
     each: Callable[[Callable[[int], AnyLayer], range], Sequence[AnyLayer]],
-) -> Decoder:
+) -> BaseDecoder:
     """The decoder over a store's tensors. `each` maps a function over the layer numbers, and may do so in parallel."""
+    if runs_natively(config, kinds, device):
+        return NativeDecoder(config, tensors, kinds, context=context)
 
     def build(index: int) -> AnyLayer:
         return build_layer(config, index, tensors, kinds, device, f"{layer_prefix(index)}.")

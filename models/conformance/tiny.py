@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from openhearth.models.architectures.decoder import Decoder, build_decoder
+from openhearth.models.architectures.base import BaseDecoder
+from openhearth.models.architectures.decoder import build_decoder
 from openhearth.models.architectures.layout import linear_names, tensor_shapes
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.architectures.step import Part, Step
@@ -58,9 +59,9 @@ def _check(device: torch.device, precision: str) -> Iterator[Verdict]:
     stored, meant, linears = _weights(precision)
     texts = [_text(70, 1), _text(33, 2), _text(5, 3)]
     expected = [plain_decoder(CONFIG, meant, text) for text in texts]
-    built: list[Decoder] = []
+    built: list[BaseDecoder] = []
 
-    def decoder() -> Decoder:
+    def decoder() -> BaseDecoder:
         # Within the first check, so that what goes wrong in building is a finding, too.
         if not built:
             built.append(_decoder(stored, linears, device))
@@ -79,12 +80,12 @@ def _check(device: torch.device, precision: str) -> Iterator[Verdict]:
         yield judge(f"tiny model, {precision}, {way}", precision, tolerance, right, compute)
 
 
-def _by_token(decoder: Decoder, text: Sequence[int]) -> Tensor:
+def _by_token(decoder: BaseDecoder, text: Sequence[int]) -> Tensor:
     solo = Solo(decoder, len(text))
     return torch.cat([solo([token]) for token in text])
 
 
-def _batch(decoder: Decoder, texts: Sequence[Sequence[int]]) -> Tensor:
+def _batch(decoder: BaseDecoder, texts: Sequence[Sequence[int]]) -> Tensor:
     """All but the last three tokens of each text, then these, as steps of all texts; blocks in each other's way."""
     blocks = [(5, 2, 0), (4, 1), (3,)]
     kv = decoder.new_store(6)
@@ -97,7 +98,7 @@ def _batch(decoder: Decoder, texts: Sequence[Sequence[int]]) -> Tensor:
     return logits
 
 
-def _fork(decoder: Decoder, text: Sequence[int]) -> Tensor:
+def _fork(decoder: BaseDecoder, text: Sequence[int]) -> Tensor:
     """Another text is read behind the same first block; that must not touch what `text` sees."""
     kv = decoder.new_store(5)
     device = decoder.device
@@ -107,7 +108,7 @@ def _fork(decoder: Decoder, text: Sequence[int]) -> Tensor:
     return decoder(Step.of([Part(text[50:], 50, (0, 3, 2))], device), kv)
 
 
-def _decoder(tensors: Mapping[str, Tensor], linears: Mapping[str, LinearKind], device: torch.device) -> Decoder:
+def _decoder(tensors: Mapping[str, Tensor], linears: Mapping[str, LinearKind], device: torch.device) -> BaseDecoder:
     return build_decoder(
         CONFIG,
         tensors,

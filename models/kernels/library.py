@@ -12,7 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-INTERFACE = 1
+from openhearth.models.kernels.structs import DecoderStruct, Matrix, StepStruct
+
+INTERFACE = 2
 """Raised with every change of what Python calls; hearth.h has its twin."""
 
 LEVEL_VARIABLE = "HEARTH_KERNELS"
@@ -21,20 +23,6 @@ LEVEL_VARIABLE = "HEARTH_KERNELS"
 _PATH = Path(__file__).parent / "_hearth.so"
 _lock = threading.Lock()
 _loaded: list[ctypes.CDLL | None] = []
-
-
-class Matrix(ctypes.Structure):
-    """`matrix` in hearth.h."""
-
-    _fields_ = (
-        ("panels", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("panel_bytes", ctypes.c_int64),
-        ("kind", ctypes.c_int32),
-        ("inputs", ctypes.c_int32),
-        ("outputs", ctypes.c_int32),
-        ("unused", ctypes.c_int32),
-    )
 
 
 def library() -> ctypes.CDLL | None:
@@ -98,6 +86,7 @@ def declare(library: ctypes.CDLL) -> None:
         "hearth_level": (ctypes.c_char_p, ()),
         "hearth_use": (number, (ctypes.c_char_p,)),
         "hearth_multiply": (number, (matrix, pointer, wide, pointer, pointer, wide, number, number)),
+        "hearth_decode": (number, (ctypes.POINTER(DecoderStruct), ctypes.POINTER(StepStruct), number)),
         "hearth_rows": (None, (matrix, pointer, wide, pointer)),
         "hearth_stop": (None, ()),
     }

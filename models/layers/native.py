@@ -14,7 +14,8 @@ from torch import Tensor
 
 from openhearth.models.device_policy import device_policy
 from openhearth.models.kernels.formats import KINDS, PANEL, unpack
-from openhearth.models.kernels.library import Matrix, library
+from openhearth.models.kernels.library import library
+from openhearth.models.kernels.structs import Matrix
 from openhearth.models.kernels.weights import Part, dequantise_panels, panels_in, parts_of, shape_of
 from openhearth.models.layers.linear import FloatLinear, Linear, RowScale
 
@@ -43,7 +44,7 @@ class NativeLinear:
         first = 0
         for part in parts_of(kind):
             at = None if self.bias is None else self.bias.data_ptr() + 4 * first
-            self._parts.append((4 * first, _matrix(self.weight, part, at)))
+            self._parts.append((4 * first, matrix_of(self.weight, part, at)))
             first += part.outputs
 
     @property
@@ -94,12 +95,13 @@ class NativeEmbedding:
             unpacked = torch.from_numpy(unpack(panels.numpy(), part.format, PANEL * len(ids), part.inputs))
             rows = unpacked.view(len(ids), PANEL, part.inputs)[torch.arange(len(ids)), ids % PANEL]
         else:
-            found.hearth_rows(ctypes.byref(_matrix(self.weight, part)), ids.data_ptr(), len(ids), rows.data_ptr())
+            found.hearth_rows(ctypes.byref(matrix_of(self.weight, part)), ids.data_ptr(), len(ids), rows.data_ptr())
         if self._multiplier != 1.0:
             rows.mul_(self._multiplier)
         return rows.to(self._device)
 
 
-def _matrix(weight: Tensor, part: Part, bias: int | None = None) -> Matrix:
+def matrix_of(weight: Tensor, part: Part, bias: int | None = None) -> Matrix:
+    """A part of `weight`, as C sees it: valid as long as `weight` and the bias live."""
     panels = panels_in(weight, part)
     return Matrix(panels.data_ptr(), bias, panels.shape[1], KINDS.index(part.format), part.inputs, part.outputs, 0)

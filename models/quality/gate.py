@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from openhearth.errors import CancelledError, ConfigError
-from openhearth.models.architectures.decoder import Decoder, build_decoder
+from openhearth.models.architectures.base import BaseDecoder
+from openhearth.models.architectures.decoder import build_decoder
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.base import ProgressCallback
 from openhearth.models.devices import choose_device, physical_cores
@@ -151,7 +152,7 @@ def _text(source: TensorSource, tokens: int) -> list[int]:
 
 
 def _compare(
-    original: Original, decoder: Decoder, ids: Sequence[int], report: ProgressCallback
+    original: Original, decoder: BaseDecoder, ids: Sequence[int], report: ProgressCallback
 ) -> tuple[Divergence, Divergence]:
     """A piece of the text at a time, because a vocabulary is wide: all logits at once would take gigabytes."""
     ways = (Solo(decoder, len(ids)), Solo(decoder, len(ids)))

@@ -24,7 +24,8 @@ from openhearth.models.kernels.formats import (
     pack_q8,
     unpack,
 )
-from openhearth.models.kernels.library import INTERFACE, Matrix, declare
+from openhearth.models.kernels.library import INTERFACE, declare
+from openhearth.models.kernels.structs import Matrix
 
 LEVELS = ("avx512", "avx2", "plain")
 

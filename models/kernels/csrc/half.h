@@ -24,4 +24,21 @@ static inline float half_float(const uint8_t *at) {
     return result;
 }
 
+/* The nearest float16, even on a tie; |x| must not be beyond the largest. */
+static inline uint16_t float_half(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    if (size > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (size < 0x38800000) { /* below the normal range: count steps of 2^-24, by rounding in float */
+        float positive, shifted;
+        memcpy(&positive, &size, 4);
+        shifted = positive + 0.5f;
+        memcpy(&size, &shifted, 4);
+        return (uint16_t)(sign | (size - 0x3f000000));
+    }
+    size += 0xfff + (size >> 13 & 1);
+    return (uint16_t)(sign | (size - 0x38000000) >> 13);
+}
+
 #endif

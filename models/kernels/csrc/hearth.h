@@ -17,6 +17,7 @@
 
 #define PANEL 16
 #define GROUP 32
+#define BLOCK 32 /* tokens of a block of keys and values */
 #define MOST_ROWS 16
 /* Of one row's group: 32 int8 values, their scale, the scaled sum, and the sums that the offsets of q6k and q8 need. */
 #define ROW_GROUP_BYTES 52
@@ -35,13 +36,38 @@ typedef void multiply_panel(
     const uint8_t *panel, const uint8_t *block, int groups, float *out, int64_t stride, int width, int add,
     const float *bias);
 
+/* Attention of `rows` rows of one sequence, with the `group` query heads that share one head of keys and values. */
+typedef struct {
+    const float *queries; /* rows `stride` apart, heads of `size` side by side */
+    const uint16_t *keys, *values; /* block 0 of this head; blocks are `block_stride` apart */
+    const int32_t *positions, *table; /* of the rows, ascending; of the sequence's blocks */
+    float *out; /* like the queries, rows `out_stride` apart */
+    int64_t stride, out_stride, block_stride;
+    int rows, group, size;
+    float scale;
+} attention;
+
 typedef struct {
     const char *name;
     /* [kind][rows - 1] */
     multiply_panel *multiply[KINDS][MOST_ROWS];
-    /* Row `row` of a block of `rows`, groups [first, last): x [inputs], each value times `factor`. */
-    void (*quantise)(const float *x, float factor, int inputs, int first, int last, int row, int rows, uint8_t *block);
+    float (*norm_factor)(const float *x, int size, float eps);
+    /* Row `row` of a block of `rows`, groups [first, last): x [inputs], times `weight` [inputs] if there is one, and
+       times `factor`. */
+    void (*quantise)(
+        const float *x, const float *weight, float factor, int inputs, int first, int last, int row, int rows,
+        uint8_t *block);
+    /* up * silu(gate) of 32 values, to row `row` of a group of `rows` rows. */
+    void (*gate_group)(const float *up, const float *gate, int row, int rows, uint8_t *group);
+    void (*rotate)(float *x, const float *turn, int heads, int size);
+    void (*put)(const float *key, const float *value, int size, int offset, uint16_t *keys, uint16_t *values);
+    /* `space` holds `attention_floats`. */
+    void (*attend)(const attention *a, float *space);
 } level;
+
+static inline size_t attention_floats(int rows, int group, int size) {
+    return (size_t)2 * BLOCK * size + (size_t)rows * group * (2 * size + 2);
+}
 
 extern const level level_plain;
 #if defined(__x86_64__)
@@ -54,7 +80,7 @@ const level *current_level(void);
 /* ---- What Python calls. ---- */
 
 #define PUBLIC __attribute__((visibility("default")))
-#define INTERFACE 1
+#define INTERFACE 2
 
 /* INTERFACE, for the caller to compare with its own. */
 PUBLIC int hearth_interface(void);
@@ -73,6 +99,36 @@ PUBLIC int hearth_multiply(
 
 /* out [count, inputs] = the weight's rows `ids`, each of which must be one of its outputs. */
 PUBLIC void hearth_rows(const matrix *weight, const int64_t *ids, int64_t count, float *out);
+
+/* One layer of Llama's kind: RMSNorm, grouped-query attention with rotary positions, RMSNorm, SwiGLU. */
+typedef struct {
+    const float *attention_norm, *mlp_norm; /* [hidden] */
+    const matrix *qkv; /* `qkv_parts` matrices, whose outputs are all queries, keys and values in this order */
+    int64_t qkv_parts;
+    matrix o, up, gate, down;
+} decoder_layer;
+
+typedef struct {
+    const decoder_layer *layers;
+    matrix embedding, head;
+    const float *norm, *turns; /* [hidden]; [context][size / 2][2] cosine and sine */
+    int32_t layer_count, hidden, heads, kv_heads, size, inner;
+    float eps, scale, multiplier; /* of norms; of scores; of embeddings */
+    int32_t unused;
+} decoder;
+
+/* What one step reads, and where its keys and values lie. All of a sequence's rows are adjacent, in order. */
+typedef struct {
+    const int64_t *ids, *slots, *wanted; /* [rows], [rows], [wanted_count] or null for all rows */
+    const int32_t *positions, *sequences, *tables; /* [rows], [rows], [sequences][widest] */
+    uint16_t *keys, *values; /* of the first layer and head, block 0 */
+    int64_t layer_stride, head_stride, block_stride; /* in float16 numbers */
+    int64_t rows, wanted_count, widest;
+    float *logits; /* [wanted_count][vocabulary] */
+} decoder_step;
+
+/* Run the step. 0, or -1 without memory. */
+PUBLIC int hearth_decode(const decoder *model, const decoder_step *step, int threads);
 
 /* End all worker threads; the next call starts new ones. */
 PUBLIC void hearth_stop(void);

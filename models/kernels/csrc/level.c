@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "vec.h"
 
 #define MULTIPLY                                                                                                       \
     const uint8_t *panel, const uint8_t *block, int groups, float *out, int64_t stride, int width, int add,            \
@@ -36,40 +37,16 @@ FOR_ALL_ROWS(q4k)
 FOR_ALL_ROWS(q6k)
 FOR_ALL_ROWS(q8)
 
-static void quantise(
-    const float *x, float factor, int inputs, int first, int last, int row, int rows, uint8_t *block) {
-    for (int g = first; g < last; g++) {
-        uint8_t *group = block + (size_t)g * rows * ROW_GROUP_BYTES;
-        int8_t *values = (int8_t *)group + row * GROUP;
-        float in[GROUP] = {0};
-        int count = inputs - g * GROUP;
-        memcpy(in, x + g * GROUP, sizeof(float) * (count < GROUP ? count : GROUP));
-        float largest = 0;
-        for (int i = 0; i < GROUP; i++) {
-            float size = fabsf(in[i]);
-            largest = size > largest ? size : largest;
-        }
-        float inverse = largest > 0 ? 127.0f / largest : 0.0f, scale = largest * (1.0f / 127.0f) * factor;
-        int32_t low = 0, high = 0;
-        for (int i = 0; i < GROUP; i++) {
-            /* Adding 1.5 * 2^23 leaves the nearest whole number, even on a tie, in the lowest bits. */
-            float shifted = in[i] * inverse + 12582912.0f;
-            int32_t bits;
-            memcpy(&bits, &shifted, 4);
-            values[i] = (int8_t)(bits - 0x4b400000);
-        }
-        for (int i = 0; i < 16; i++) low += values[i];
-        for (int i = 16; i < 32; i++) high += values[i];
-        ((float *)scales_of(group, rows))[row] = scale;
-        ((float *)sums_of(group, rows))[row] = scale * (float)(low + high);
-        ((int32_t *)lows_of(group, rows))[row] = -32 * low;
-        ((int32_t *)highs_of(group, rows))[row] = -32 * high;
-        ((int32_t *)wholes_of(group, rows))[row] = -128 * (low + high);
-    }
-}
+#include "rows.h"
+#include "attention.h"
 
 const level NAMED(level) = {
     .name = TEXT(LEVEL),
     .multiply = {[Q4] = ALL_ROWS(q4), [Q4K] = ALL_ROWS(q4k), [Q6K] = ALL_ROWS(q6k), [Q8] = ALL_ROWS(q8)},
+    .norm_factor = norm_factor,
     .quantise = quantise,
+    .gate_group = gate_group,
+    .rotate = rotate,
+    .put = put,
+    .attend = attend,
 };

@@ -24,21 +24,31 @@ static inline int block_rows(const rows_plan *plan, int block) {
     return (int)(first_row(plan, block + 1) - first_row(plan, block));
 }
 
+static inline int block_of(const rows_plan *plan, int64_t row) {
+    int block = (int)(row * plan->blocks / plan->rows);
+    while (first_row(plan, block + 1) <= row) block++;
+    while (first_row(plan, block) > row) block--;
+    return block;
+}
+
 static inline size_t plan_bytes(const rows_plan *plan) {
     return (size_t)plan->rows * plan->groups * ROW_GROUP_BYTES;
 }
 
-static inline uint8_t *block_at(uint8_t *space, const rows_plan *plan, int block) {
-    return space + (size_t)first_row(plan, block) * plan->groups * ROW_GROUP_BYTES;
-}
-
-static inline const uint8_t *block_at_const(const uint8_t *space, const rows_plan *plan, int block) {
-    return space + (size_t)first_row(plan, block) * plan->groups * ROW_GROUP_BYTES;
+static inline uint8_t *block_at(const uint8_t *space, const rows_plan *plan, int block) {
+    return (uint8_t *)space + (size_t)first_row(plan, block) * plan->groups * ROW_GROUP_BYTES;
 }
 
 /* The team's part `part`: out [rows, stride] from `space`, which holds the rows' blocks. */
 void multiply_part(
-    team *team, int part, const level *level, const matrix *weight, const uint8_t *space, const rows_plan *plan,
+    team *team, int part, int thread, const level *level, const matrix *weight, const uint8_t *space, const rows_plan *plan,
     float *out, int64_t stride, int add);
+
+#define MOST_MATRICES 4
+
+/* The same for up to MOST_MATRICES matrices whose outputs stand side by side in `out`. */
+void multiply_parts(
+    team *team, int part, int thread, const level *level, const matrix *weights, int count, const uint8_t *space,
+    const rows_plan *plan, float *out, int64_t stride);
 
 #endif

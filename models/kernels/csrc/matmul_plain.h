@@ -5,6 +5,7 @@
 #include "half.h"
 
 #define INLINE static inline
+#define UNROLL
 
 INLINE void finish(const float *sums, int rows, float *out, int64_t stride, int width, int add, const float *bias) {
     for (int r = 0; r < rows; r++)

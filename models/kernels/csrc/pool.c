@@ -32,6 +32,7 @@ static _Atomic uint32_t call;
 static job *current_work;
 static void *current_context;
 static team current_team;
+static uint8_t *space;
 static size_t space_bytes;
 
 static void wait_for_change(_Atomic uint32_t *word, uint32_t old) {
@@ -119,23 +120,27 @@ static void hire(int count) {
 
 static void announce(int threads) { change(&call, (atomic_load(&call) / 512 + 1) * 512 + (uint32_t)threads); }
 
-int run_job(job *work, void *context, int threads, size_t bytes) {
+int run_job(job *work, void *context, int threads, int parts, size_t bytes) {
+    threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
+    size_t counters = ((size_t)parts * (size_t)threads * sizeof(int32_t) + 63) / 64 * 64;
+    bytes += counters;
     pthread_once(&prepared, prepare);
     pthread_mutex_lock(&callers);
     if (bytes > space_bytes) {
-        free(current_team.space);
+        free(space);
         space_bytes = (bytes + 4095) / 4096 * 4096;
-        current_team.space = aligned_alloc(4096, space_bytes);
-        if (!current_team.space) {
+        space = aligned_alloc(4096, space_bytes);
+        if (!space) {
             space_bytes = 0;
             pthread_mutex_unlock(&callers);
             return -1;
         }
     }
-    threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
     hire(threads - 1);
     threads = threads > worker_count + 1 ? worker_count + 1 : threads;
-    memset((void *)current_team.next, 0, sizeof current_team.next);
+    memset(space, 0, counters);
+    current_team.next = (_Atomic int32_t *)space;
+    current_team.space = space + counters;
     current_team.threads = threads;
     current_work = work;
     current_context = context;
@@ -151,8 +156,8 @@ void hearth_stop(void) {
     announce(0);
     for (int i = 0; i < worker_count; i++) pthread_join(workers[i], NULL);
     worker_count = 0;
-    free(current_team.space);
-    current_team.space = NULL;
+    free(space);
+    space = NULL;
     space_bytes = 0;
     pthread_mutex_unlock(&callers);
 }

@@ -12,28 +12,36 @@
 #include <stdint.h>
 
 #define MOST_THREADS 256
-#define MOST_PARTS 16
 
 typedef struct {
     uint8_t *space; /* as many bytes as the job asked for, aligned to 64 */
     int threads;
     _Atomic uint32_t arrived, round;
-    _Atomic int32_t next[MOST_PARTS];
+    _Atomic int32_t *next; /* for each part, one counter for each thread */
 } team;
 
 typedef void job(void *context, team *team, int thread);
 
 /* Run `work` on at most `threads` threads, the caller's among them, and return when all are done. Callers wait for one
-   another. Returns 0, or -1 when there is no memory for `bytes` of space. */
-int run_job(job *work, void *context, int threads, size_t bytes);
+   another. The job has `parts` parts. Returns 0, or -1 when there is no memory for `bytes` of space. */
+int run_job(job *work, void *context, int threads, int parts, size_t bytes);
 
 /* Wait until every thread of the team is here. */
 void meet(team *team);
 
-/* The next of `count` pieces of part `part`, or -1 when all are taken. */
-static inline int take(team *team, int part, int count) {
-    int piece = atomic_fetch_add_explicit(&team->next[part], 1, memory_order_relaxed);
-    return piece < count ? piece : -1;
+/* The next of `count` pieces of part `part` for this thread, or -1 when all are taken. Every thread begins in a stretch of
+   its own, so that it reads memory in order; when that is used up, it takes from the others'. */
+static inline int take(team *team, int part, int thread, int count) {
+    _Atomic int32_t *next = team->next + (size_t)part * team->threads;
+    for (int i = 0, owner = thread; i < team->threads; i++) {
+        int64_t first = (int64_t)count * owner / team->threads, end = (int64_t)count * (owner + 1) / team->threads;
+        if (first + atomic_load_explicit(&next[owner], memory_order_relaxed) < end) {
+            int64_t piece = first + atomic_fetch_add_explicit(&next[owner], 1, memory_order_relaxed);
+            if (piece < end) return (int)piece;
+        }
+        owner = owner + 1 == team->threads ? 0 : owner + 1;
+    }
+    return -1;
 }
 
 #endif
