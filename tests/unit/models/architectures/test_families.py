@@ -13,6 +13,7 @@ from support.tiny import random_ids
 from openhearth.models.architectures.decoder import Decoder, build_decoder
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.architectures.step import Part, Step
+from openhearth.models.engine.engine import Engine
 from openhearth.models.loading.convert import convert
 from openhearth.models.loading.families import FAMILIES
 from openhearth.models.loading.store import ModelStore
@@ -30,6 +31,14 @@ def open_decoder(store_folder: Path, context: int) -> Decoder:
         device=CPU,
         each=lambda build, indices: [build(index) for index in indices],
     )
+
+
+def engine_logits(store: Path, ids: list[int]) -> torch.Tensor:
+    engine = Engine.load(store, device="cpu", threads=1, context=len(ids), cache_mb=1)
+    try:
+        return engine.logits(ids)
+    finally:
+        engine.close()
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -71,10 +80,22 @@ def test_gguf_files_equal_transformers(name: str, tmp_path: Path) -> None:
     model = tiny_family(tmp_path / "checkpoint", name)
     write_gguf(model, tmp_path / "checkpoint", tmp_path / "model.gguf")
     convert(tmp_path / "model.gguf", tmp_path / "store", precision="float32")
-    length = TINY[name].length
-    ids = random_ids(length)
-    found = Solo(open_decoder(tmp_path / "store", length), length)(ids, every_row=True)
-    torch.testing.assert_close(found, model(torch.tensor([ids])).logits[0], atol=1e-4, rtol=1e-4)
+    ids = random_ids(TINY[name].length)
+    expected = model(torch.tensor([ids])).logits[0]
+    torch.testing.assert_close(engine_logits(tmp_path / "store", ids), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_shards_equal_transformers(tmp_path: Path) -> None:
+    """Experts of one layer lie in several files."""
+    model = tiny_family(tmp_path / "whole", "qwen3moe")
+    model.save_pretrained(tmp_path / "checkpoint", max_shard_size="60KB")
+    (tmp_path / "whole" / "tokenizer.json").rename(tmp_path / "checkpoint" / "tokenizer.json")
+    assert len(list((tmp_path / "checkpoint").glob("*.safetensors"))) > 3
+    convert(tmp_path / "checkpoint", tmp_path / "store", precision="float32")
+    ids = random_ids(LENGTH)
+    expected = model(torch.tensor([ids])).logits[0]
+    torch.testing.assert_close(engine_logits(tmp_path / "store", ids), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "olmo2", "qwen3moe", "stablelm"])

@@ -84,6 +84,7 @@ def gguf_files(folder: Path, builder: Any, tiny_gguf: Callable[..., Path]) -> li
     return paths
 
 
+@pytest.mark.slow
 def test_gguf(tmp_path: Path, gguf_bytes: Any, tiny_gguf: Callable[..., Path], outcomes: Any) -> None:
     paths = gguf_files(tmp_path, gguf_bytes, tiny_gguf)
     assert outcomes([*paths, tiny_gguf()]) == ["MalformedFileError"] * len(paths) + ["opened"]
@@ -117,6 +118,7 @@ def header(entries: dict[str, Any]) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+@pytest.mark.slow
 def test_safetensors(tmp_path: Path, outcomes: Any) -> None:
     def entry(shape: list[int], end: int) -> dict[str, Any]:
         return {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}
