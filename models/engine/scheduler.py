@@ -43,7 +43,7 @@ class Rows:
 
     @classmethod
     def on(cls, device: torch.device) -> Rows:
-        return cls(128, 32, 2 * (MOST + 1)) if device.type == "cpu" else cls(2048, 512, 128)
+        return cls(128, 32, MOST + 1) if device.type == "cpu" else cls(2048, 512, 128)
 
 
 class Scheduler:

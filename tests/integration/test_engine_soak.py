@@ -24,7 +24,7 @@ from openhearth.models.engine.request import Finished, GenerationRequest, Token
 from openhearth.types import Sampling
 
 REQUESTS = 500
-AT_ONCE = 12
+AT_ONCE = 10
 WARM_UP = 250
 GRAMMARS = (
     'start: "{" NAME ": " NUMBER "}"\nNAME: /[a-z]{1,8}/\nNUMBER: /[0-9]{1,6}/',
@@ -166,9 +166,9 @@ async def test_five_hundred_requests(tmp_path: Path) -> None:
         await asyncio.sleep(0.001)
     metrics = engine.metrics()
     assert metrics.evictions > 0
-    assert metrics.preemptions > 0
+    assert metrics.preemptions > 0, metrics
     assert metrics.hit_tokens > 0
-    assert metrics.accepted_tokens > 0
+    assert 0 < metrics.accepted_tokens <= metrics.proposed_tokens, metrics
     assert metrics.used_bytes <= metrics.budget_bytes
     check_blocks(engine)
 
