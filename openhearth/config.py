@@ -56,6 +56,9 @@ class ModelSettings(Section):
     """A torch device such as `cpu` or `cuda:0`; `auto` takes the best one that works."""
     threads: int | None = Field(default=None, ge=1)
     """Threads for inference; unset means one per physical core."""
+    share_memory: bool = False
+    """Leave native weights in the file's own memory, which processes share, in place of huge pages of each process's
+    own. Decoding is then a tenth slower at least, up to twice on a machine with a fast memory."""
     context: int = Field(default=8192, ge=256)
     """The longest context in tokens; the model's own limit still holds."""
     cache_mb: int | None = Field(default=None, ge=1)

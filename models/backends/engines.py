@@ -95,6 +95,7 @@ def _load(key: tuple[str, str], store: Path, settings: Settings, progress: Progr
         threads=options.threads,
         context=options.context,
         cache_mb=options.cache_mb,
+        share_memory=options.share_memory,
         progress=progress,
     )
     try:

@@ -63,7 +63,7 @@ class Engine:
         self._worker = Worker(self._scheduler, threads)
         self._stop = threading.Event()
         self._pages = threading.Thread(target=use_huge_pages, args=(self._stop,), name="hearth-huge-pages", daemon=True)
-        if decoder.device.type == "cpu":
+        if decoder.device.type == "cpu" and store.manifest.precision != "native":
             self._pages.start()
 
     @classmethod
@@ -76,18 +76,20 @@ class Engine:
         context: int = 8192,
         cache_mb: int | None = None,
         speculate: bool = True,
+        share_memory: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Self:
         """Load the converted model in the folder `store`; blocks for as long as that takes.
 
         `threads` None means one a physical core, `context` is cut to the model's own limit. `cache_mb` MiB are for keys
         and values, of which one request may have all; None leaves it to the machine's memory (budget.py). `speculate`
-        guesses tokens ahead, which changes nothing but the speed. Raises ModelUnavailableError, MalformedFileError, and
-        ConfigError for a device that is not there.
+        guesses tokens ahead, which changes nothing but the speed. `share_memory` leaves native weights in the file's
+        own memory (loading/resident.py). Raises ModelUnavailableError, MalformedFileError, and ConfigError for a device
+        that is not there.
         """
         place = choose_device(device)
         threads = threads or physical_cores()
-        files = ModelStore.open(store)
+        files = ModelStore.open(store, resident=place.type == "cpu" and not share_memory)
         config = files.config
         context = min(context, config.max_context)
 

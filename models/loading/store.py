@@ -24,6 +24,7 @@ from openhearth.models.kernels.weights import parts_of, shape_of, weight_bytes
 from openhearth.models.layers.linear import LinearKind
 from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.format import FORMAT_VERSION
+from openhearth.models.loading.resident import read_resident
 from openhearth.models.loading.safetensors import SafetensorsFile, TensorEntry
 
 MANIFEST, CONFIG, TOKENIZER, TEMPLATE, WEIGHTS = (
@@ -68,9 +69,13 @@ class ModelStore:
         self.folder, self.manifest, self.config, self.tensors = folder, manifest, config, tensors
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Check the folder and map its weights. Raises ModelUnavailableError where there is no store, or one of a
-        newer format; MalformedFileError where it is damaged."""
+    def open(cls, folder: Path, *, resident: bool = False) -> Self:
+        """Check the folder and map its weights; `resident` reads those of native linears into memory of this process
+        (loading/resident.py), but for an embedding that only looks up.
+
+        Raises ModelUnavailableError where there is no store, or one of a newer format; MalformedFileError where it is
+        damaged.
+        """
         manifest = read_manifest(folder)
         config = DecoderConfig.from_json(_read(folder / CONFIG))
         weights = folder / WEIGHTS
@@ -80,6 +85,10 @@ class ModelStore:
         file = SafetensorsFile(weights)
         _check(weights, file.tensors, manifest, config)
         tensors = {name: file.tensor(name) for name in file.tensors}
+        if resident:
+            mapped = {"embedding.weight"} if not config.tie_embeddings else set()
+            read = {name: e for name, e in file.tensors.items() if e.dtype is torch.uint8 and name not in mapped}
+            tensors |= read_resident(weights, read)
         file.close()
         return cls(folder, manifest, config, tensors)
 
