@@ -7,8 +7,8 @@ so that they cost nothing at run time (smoothing.py).
 Activations into `down` keep rare huge values even so, and the head's errors go straight into the result: there 16 bits
 are kept of them (`int8-wide`). Against float32, mean KL in nats and share of equal top tokens on 400 tokens of code
 and prose, for SmolLM2-135M and Qwen2.5-Coder-1.5B: 8 bits everywhere 0.030, 90 % and 0.014, 94 %; 16 into `down`
-0.022, 92 % and 0.005, 97 %; 16 into the head as well 0.012, 95 % and 0.003, 97 %; 16 everywhere 0.005, 96 % for the
-smaller.
+0.022, 92 % and 0.005, 97 %; 16 into the head as well 0.012, 95 % and 0.003, 97 %. In a model of few channels, errors
+even out less: there 16 bits are kept everywhere (the smaller on 721 tokens: 94 % before, 96.5 % so).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ from openhearth.models.loading.source import TensorSource, open_source
 from openhearth.models.loading.store import Manifest, Precision
 
 _INT8_KINDS: dict[str, LinearKind] = dict.fromkeys(("down", "experts_down", "head"), "int8-wide")
+_FEW_CHANNELS = 1024
+"""Of the residual stream; see the module."""
 _CPU = torch.device("cpu")
 
 
@@ -181,7 +183,8 @@ class _Stream:
     def _kind(self, name: str) -> LinearKind:
         if self._precision != "int8":
             return self._precision
-        return _INT8_KINDS.get(name.rpartition(".")[2], "int8")
+        narrow = self._config.hidden_size < _FEW_CHANNELS
+        return "int8-wide" if narrow else _INT8_KINDS.get(name.rpartition(".")[2], "int8")
 
     def _load(self, name: str) -> Tensor:
         _check(self._cancel)

@@ -27,9 +27,10 @@ from openhearth.models.architectures.decoder import build_decoder
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.base import ProgressCallback
 from openhearth.models.devices import choose_device, physical_cores
+from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.source import TensorSource, open_source
 from openhearth.models.loading.store import ModelStore
-from openhearth.models.quality.original import Original
+from openhearth.models.quality.original import read_original
 from openhearth.models.quality.text import MIXED
 
 MEAN_BAR = 0.02
@@ -115,26 +116,23 @@ def _measure(
         progress(what, done, total)
 
     try:
-        files = ModelStore.open(store)
-        if files.config.vocab_size != source.config().vocab_size or files.config.layers != source.config().layers:
+        if source.config().foreign is not None:
+            raise ConfigError(
+                "This model is run by transformers, whose arithmetic is not ours to measure.",
+                hint="It is kept in the floating type it came in, or in bfloat16.",
+            )
+        if not _same_model(ModelStore.open(store).config, source.config()):
             raise ConfigError(f"{store} was not made from these weights.", hint="Pull the model again.")
         ids = _text(source, tokens)
-        original = Original(source, ids, report)
+        original = read_original(source, ids, report)
     finally:
         # What was read of the file counts as this process's memory until then.
         source.close()
     place = choose_device(device)
-    decoder = build_decoder(
-        files.config,
-        files.tensors,
-        files.manifest.linears,
-        context=len(ids),
-        device=place,
-        each=lambda build, indices: [build(index) for index in indices],
-    )
+    decoder, precision = _decoder(store, len(ids), place)
     prefill, decode = _compare(original, decoder, ids, report)
     return QualityReport(
-        precision=files.manifest.precision,
+        precision=precision,
         device=str(place),
         tokens=len(ids),
         prefill=prefill,
@@ -142,6 +140,24 @@ def _measure(
         seconds=time.monotonic() - started,
         peak_bytes=_peak_bytes(),
     )
+
+
+def _same_model(converted: DecoderConfig, original: DecoderConfig) -> bool:
+    return (converted.vocab_size, converted.layers) == (original.vocab_size, original.layers)
+
+
+def _decoder(store: Path, context: int, device: torch.device) -> tuple[BaseDecoder, str]:
+    """The converted model, and its precision. What only the store's file holds is gone when this returns."""
+    files = ModelStore.open(store)
+    decoder = build_decoder(
+        files.config,
+        files.tensors,
+        files.manifest.linears,
+        context=context,
+        device=device,
+        each=lambda build, indices: [build(index) for index in indices],
+    )
+    return decoder, files.manifest.precision
 
 
 def _text(source: TensorSource, tokens: int) -> list[int]:
@@ -152,15 +168,15 @@ def _text(source: TensorSource, tokens: int) -> list[int]:
 
 
 def _compare(
-    original: Original, decoder: BaseDecoder, ids: Sequence[int], report: ProgressCallback
+    original: Tensor, decoder: BaseDecoder, ids: Sequence[int], report: ProgressCallback
 ) -> tuple[Divergence, Divergence]:
-    """A piece of the text at a time, because a vocabulary is wide: all logits at once would take gigabytes."""
+    """`original` is what `read_original` gives. The text goes by in pieces, because a vocabulary is wide."""
     ways = (Solo(decoder, len(ids)), Solo(decoder, len(ids)))
     seen: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
     for start in range(0, len(ids), _PIECE):
         piece = ids[start : start + _PIECE]
         report("Reading the text with the converted model", start, len(ids))
-        expected = torch.log_softmax(original.logits(slice(start, start + len(piece))), -1)
+        expected = original[start : start + len(piece)]
         seen[0].append(_differences(expected, ways[0](piece, every_row=True)))
         for at, token in enumerate(piece):
             seen[1].append(_differences(expected[at : at + 1], ways[1]([token])))

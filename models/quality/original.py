@@ -16,29 +16,30 @@ from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.source import TensorSource
 
 _CPU = torch.device("cpu")
+_ROWS = 64
 _EMBEDDING = "model.embed_tokens.weight"
 
 
-class Original:
-    """What the original makes of one text. Only a layer, or the vocabulary's matrix, is in memory at a time."""
+def read_original(source: TensorSource, ids: Sequence[int], progress: ProgressCallback) -> Tensor:
+    """Logarithms of the original's probabilities after each of `ids`, float32 [ids, vocabulary].
 
-    def __init__(self, source: TensorSource, ids: Sequence[int], progress: ProgressCallback | None = None) -> None:
-        """Read `ids` through all layers."""
-        config = self._config = source.config()
-        text = StreamedText(config, _embedded(source, config, ids))
-        for index in range(config.layers):
-            if progress is not None:
-                progress("Reading the text with the original weights", index, config.layers)
-            text.run(index, layer_tensors(config, index, source.load))
-        product, scale = build_norm(config, final_norm(config, source.load), "norm", _CPU)(text.hidden)
-        self._rows = product if scale is None else product * scale
-        self._head = FloatLinear(source.load(_EMBEDDING if config.tie_embeddings else "lm_head.weight"))
-
-    def logits(self, rows: slice) -> Tensor:
-        """Logits float32 [rows, vocabulary] after the text's tokens `rows`."""
-        logits = self._head(self._rows[rows])
-        cap = self._config.logit_cap
-        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+    Only a layer, or the vocabulary's matrix, is in memory at a time.
+    """
+    config = source.config()
+    text = StreamedText(config, _embedded(source, config, ids))
+    for index in range(config.layers):
+        progress("Reading the text with the original weights", index, config.layers)
+        text.run(index, layer_tensors(config, index, source.load))
+    product, scale = build_norm(config, final_norm(config, source.load), "norm", _CPU)(text.hidden)
+    head = FloatLinear(source.load(_EMBEDDING if config.tie_embeddings else "lm_head.weight"))
+    result = torch.empty(len(ids), config.vocab_size)
+    for start in range(0, len(ids), _ROWS):
+        rows = slice(start, start + _ROWS)
+        logits = head(product[rows], scale[rows] if isinstance(scale, Tensor) else scale)
+        if config.logit_cap is not None:
+            logits.div_(config.logit_cap).tanh_().mul_(config.logit_cap)
+        torch.log_softmax(logits, -1, out=result[rows])
+    return result
 
 
 def _embedded(source: TensorSource, config: DecoderConfig, ids: Sequence[int]) -> Tensor:

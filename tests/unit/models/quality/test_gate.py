@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from support.families import tiny_family
-from support.tiny import random_ids, tiny_model
+from support.tiny import VOCABULARY, random_ids, tiny_model, tiny_tokenizer
 
 from openhearth.errors import CancelledError, ConfigError
 from openhearth.models.loading.convert import convert
 from openhearth.models.loading.source import open_source
 from openhearth.models.quality.gate import Divergence, measure
-from openhearth.models.quality.original import Original
+from openhearth.models.quality.original import read_original
 
 TOKENS = 90
 
@@ -64,14 +65,13 @@ def test_a_ruined_store_fails(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "qwen3moe", "stablelm"])
 def test_the_streamed_original_is_the_authors_model(family: str, tmp_path: Path) -> None:
     model = tiny_family(tmp_path, family)
-    ids = random_ids(40)
+    ids = random_ids(80)
     source = open_source(tmp_path)
     with torch.inference_mode():
-        original = Original(source, ids)
-        logits = torch.cat([original.logits(slice(0, 25)), original.logits(slice(25, 40))])
-        expected = model(torch.tensor([ids])).logits[0]
+        original = read_original(source, ids, lambda *_: None)
+        expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     source.close()
-    assert torch.allclose(logits, expected, atol=1e-4, rtol=1e-4)
+    assert torch.allclose(original, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_progress_and_cancel(folder: Path) -> None:
@@ -100,3 +100,12 @@ def test_another_models_store_is_refused(folder: Path, tmp_path: Path) -> None:
 )
 def test_both_bars_count(mean: float, agreement: float, holds: bool) -> None:
     assert Divergence(mean, 5.0, agreement).holds is holds
+
+
+def test_a_model_of_transformers_own_is_refused(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.GPTNeoXConfig(vocab_size=VOCABULARY, max_position_embeddings=64, **sizes)
+    transformers.GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ConfigError, match="run by transformers"):
+        measure(tmp_path, tmp_path / "store", threads=1)
