@@ -1,4 +1,4 @@
-"""Writes the references that come from the code: `docs/cli.md` and `docs/settings.md`.
+"""Writes the references that come from the code: `docs/cli.md`, `docs/settings.md` and the table in `docs/models.md`.
 
 python docs/generate.py
 """
@@ -10,13 +10,27 @@ from pathlib import Path
 
 from openhearth.cli.reference import reference
 from openhearth.config import ENV_PREFIX, PROJECT_FILE, Section, Settings
+from openhearth.models.loading.families import FAMILIES
 
 FOLDER = Path(__file__).parent
+FAMILIES_BEGIN = "<!-- families: written by docs/generate.py from models/loading/families.py -->"
+FAMILIES_END = "<!-- end of families -->"
 
 
 def pages() -> dict[str, str]:
     """The text of each generated page, by file name."""
-    return {"cli.md": reference(), "settings.md": "\n".join(_settings()) + "\n"}
+    return {"cli.md": reference(), "settings.md": "\n".join(_settings()) + "\n", "models.md": _models()}
+
+
+def _models() -> str:
+    """The page as it is, with the table of families made anew."""
+    before, mark, rest = (FOLDER / "models.md").read_text(encoding="utf-8").partition(FAMILIES_BEGIN)
+    _, end, after = rest.partition(FAMILIES_END)
+    rows = ["| models | in `config.json` | in GGUF | what is special |", "|---|---|---|---|"]
+    for family in FAMILIES.values():
+        classes, gguf = (", ".join(f"`{name}`" for name in names) for names in (family.classes, family.gguf))
+        rows.append(f"| {family.models} | {classes} | {gguf or '-'} | {family.traits} |")
+    return "".join((before, mark, "\n\n", "\n".join(rows), "\n\n", end, after))
 
 
 def _settings() -> Iterator[str]:

@@ -125,7 +125,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             "olmo3",
             "OLMo 3",
-            "as OLMo 2, with a sliding window in three of four layers",
+            "as OLMo 2 (also its name in GGUF), with a window in three of four layers",
             ("Olmo3ForCausalLM",),
             own_window_positions=True,
         ),

@@ -54,6 +54,7 @@ async def test_an_answer_after_a_failed_query_is_sent_back(stage: Stage, data: P
     ]
     played = await stage.run("What is the total?", script, tools=("sql",))
     assert (played.finished.status, played.finished.output) == ("done", "It is 50.75.")
+    assert [request.tool_choice for request in stage.model.requests] == ["auto", "auto", "required", "auto"]
 
 
 async def test_without_data_nothing_is_checked(stage: Stage) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from support.families import LENGTH, TINY, tiny_family
 from support.gguf_models import write_gguf
@@ -16,7 +18,8 @@ from openhearth.models.architectures.step import Part, Step
 from openhearth.models.engine.engine import Engine
 from openhearth.models.loading.convert import convert
 from openhearth.models.loading.families import FAMILIES
-from openhearth.models.loading.store import ModelStore
+from openhearth.models.loading.source import open_source
+from openhearth.models.loading.store import ModelStore, Precision
 
 CPU = torch.device("cpu")
 
@@ -98,16 +101,36 @@ def test_shards_equal_transformers(tmp_path: Path) -> None:
     torch.testing.assert_close(engine_logits(tmp_path / "store", ids), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gemma2", "olmo2", "qwen3moe", "stablelm"])
+@pytest.mark.parametrize("precision", ["int8", "native"])
+@pytest.mark.parametrize("name", ["gemma2", "olmo2", "qwen3moe", "stablelm", "smollm3"])
 @torch.inference_mode()
-def test_int8_stays_near(name: str, tmp_path: Path) -> None:
+def test_quantised_models_stay_near(name: str, precision: Precision, tmp_path: Path) -> None:
     model = tiny_family(tmp_path / "checkpoint", name)
-    convert(tmp_path / "checkpoint", tmp_path / "store", precision="int8")
+    convert(tmp_path / "checkpoint", tmp_path / "store", precision=precision)
     ids = random_ids(LENGTH)
     expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     found = Solo(open_decoder(tmp_path / "store", LENGTH), LENGTH)(ids, every_row=True).log_softmax(-1)
     divergence = (expected.exp() * (expected - found)).sum(-1).mean()
     assert 0 < divergence < 0.02
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+def test_the_text_part_of_a_model_with_eyes(prefix: str, tmp_path: Path) -> None:
+    tiny_family(tmp_path, "gemma3")
+    plain = open_source(tmp_path)
+    expected = {name: plain.load(name) for name in plain.names()}
+    plain.close()
+    config = json.loads((tmp_path / "config.json").read_text())
+    outer = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": config}
+    (tmp_path / "config.json").write_text(json.dumps(outer))
+    tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    seeing = {name.replace("model.", prefix, 1): tensor.clone() for name, tensor in tensors.items()}
+    seeing["vision_tower.patches.weight"] = torch.ones(2, 2)
+    safetensors.torch.save_file(seeing, tmp_path / "model.safetensors")
+    source = open_source(tmp_path)
+    assert source.config() == plain.config()
+    assert all(torch.equal(source.load(name), tensor) for name, tensor in expected.items())
+    source.close()
 
 
 def test_every_family_is_here() -> None:

@@ -8,7 +8,9 @@ import pytest
 import transformers
 
 from openhearth.errors import MalformedFileError, ModelUnavailableError
+from openhearth.models.loading.config import DecoderConfig
 from openhearth.models.loading.hf_config import hugging_face_config
+from openhearth.models.loading.hf_values import NotOurs
 
 SIZES: dict[str, Any] = {
     "vocab_size": 200,
@@ -165,3 +167,60 @@ def test_files_that_are_no_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b'{"a": "\xff"}')
     with pytest.raises(MalformedFileError):
         hugging_face_config(tmp_path)
+
+
+def published(tmp_path: Path, values: dict[str, Any]) -> DecoderConfig:
+    """Read a config.json in the form of before transformers 5, as most checkpoints on the hub have it."""
+    return hugging_face_config(write(tmp_path, values))
+
+
+def test_gemma_3_with_eyes_as_published(tmp_path: Path) -> None:
+    text = {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+    }
+    values = {"architectures": ["Gemma3ForConditionalGeneration"], "eos_token_id": [1, 106], "text_config": text}
+    config = published(tmp_path, values | {"vision_config": {"hidden_size": 1152}})
+    assert (config.heads, config.kv_heads, config.head_dim, config.vocab_size) == (8, 4, 256, 262_208)
+    assert (config.windows.count(1024), config.windows[5], len(config.windows)) == (29, 0, 34)
+    assert (config.rope_theta, config.window_theta) == (1e6, 10_000.0)
+    assert config.rope_scaling == {"rope_type": "linear", "factor": 8.0}
+    assert (config.attention_scale, config.attention_cap, config.logit_cap) == (1 / 16, None, None)
+    assert (config.max_context, config.tie_embeddings, config.eos_ids) == (131_072, True, (1, 106))
+
+
+def test_phi_3_as_published(tmp_path: Path) -> None:
+    values = LLAMA | {
+        "architectures": ["Phi3ForCausalLM"],
+        "max_position_embeddings": 131_072,
+        "original_max_position_embeddings": 4096,
+        "sliding_window": 262_144,
+    }
+    factors = {"long_factor": [1.0, 2.0, 3.0, 4.0], "short_factor": [1.0, 1.0, 1.5, 2.0]}
+    for kind in ("su", "longrope", "yarn"):
+        config = published(tmp_path, values | {"rope_scaling": {"type": kind, **factors}})
+        assert config.rope_scaling == {
+            "rope_type": "longrope",
+            "factor": 32.0,
+            "original_max_position_embeddings": 4096,
+            **factors,
+        }
+        assert config.windows == ()
+    narrow = {"long_factor": [1.0, 2.0], "short_factor": [1.0, 1.0], "type": "longrope"}
+    assert published(tmp_path, values | {"rope_scaling": narrow, "partial_rotary_factor": 0.5}).rotary_dim == 4
+
+
+def test_yarn_extends_the_context(tmp_path: Path) -> None:
+    yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+    config = published(tmp_path, LLAMA | {"architectures": ["Qwen2ForCausalLM"], "rope_scaling": yarn})
+    assert config.max_context == 512
+    assert config.rope_scaling == {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+
+
+def test_what_only_transformers_may_run_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(NotOurs):
+        published(tmp_path, LLAMA | {"architectures": ["CohereForCausalLM"]})
