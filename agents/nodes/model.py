@@ -67,7 +67,7 @@ async def model(state: LoopState, runtime: Runtime[Execution]) -> LoopState:
         context_used=reply.usage.total_tokens,
         context_length=run.model.info.context_length,
     )
-    sent_back = bool(follow_up) and phase == "check"
+    sent_back = bool(follow_up) and phase in ("check", "mend")
     run.journal.stage(write, finished, *_notices(run, reply, message, planned, sent_back=sent_back))
     return {
         "head": ids[-1],
@@ -87,7 +87,7 @@ async def _plan(run: Execution, state: LoopState, path: list[Message]) -> Round:
     request = ModelRequest(
         messages=context.conversation(path, reminder=prompt.data_reminder(specs) if prompt.shows_data(path) else ""),
         tools=specs,
-        tool_choice="auto" if specs else "none",
+        tool_choice=("required" if state["phase"] == "mend" else "auto") if specs else "none",
     )
     tokens = await context.count_prompt(run.model, request)
     granted = budget.allowance(limits, run.spent, tokens)
@@ -206,26 +206,28 @@ def _what_next(
 ) -> tuple[str, list[str]]:
     """The next phase, and what the model is told for it.
 
-    `work`, `check` (an answer that was not computed goes back), `answer` (once more, as JSON) or `done`.
+    `work`, `check` (an answer that was not computed goes back), `mend` (so does one after a failed computation, and now
+    the model must call), `answer` (once more, as JSON) or `done`.
     """
     if message.tool_calls:
         return "work", []
     if cut_call and not planned.closing:
         return "work", [prompt.CUT_CALL.format(tokens=reply.usage.completion_tokens)]
     if not planned.closing and not planned.answers_in_json and state["sent_back"] < MOST_SENT_BACK:
-        complaint = _complaint(run, state, path, message) if prompt.shows_data(path) else ""
-        if complaint:
-            return "check", [complaint]
+        sent_back = _complaint(run, state, path, message) if prompt.shows_data(path) else None
+        if sent_back is not None:
+            return sent_back
     if run.spec.output_schema is not None and not planned.answers_in_json:
         return "answer", [prompt.JSON_ANSWER]
     return "done", []
 
 
-def _complaint(run: Execution, state: LoopState, path: list[Message], message: Message) -> str:
+def _complaint(run: Execution, state: LoopState, path: list[Message], message: Message) -> tuple[str, list[str]] | None:
     """What is wrong with an answer about data: a computation that failed before it, or a figure from nowhere."""
     specs = run.tools.all.specs()
     code = {spec.name for spec in specs if spec.language}
-    if state["failed"] and path and path[-1].role == "tool" and path[-1].name in code:
-        return prompt.uncorrected(specs)
+    after_failure = next((m.name in code for m in reversed(path) if m.role == "tool"), False)
+    if state["failed"] and after_failure:
+        return "mend", [prompt.uncorrected(specs)]
     figures = ungrounded(message.content, path)
-    return prompt.uncomputed(figures, specs) if figures else ""
+    return ("check", [prompt.uncomputed(figures, specs)]) if figures else None
