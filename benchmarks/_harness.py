@@ -23,6 +23,8 @@ from openhearth.errors import HearthError
 from openhearth.models.devices import physical_cores
 from openhearth.models.loading.convert import convert
 from openhearth.models.pull import fetch_raw, pull
+from openhearth.models.pulled import precision_of
+from openhearth.models.reference import resolve_reference
 
 CATALOG_MODELS = ("smollm2-135m", "qwen2.5-coder-1.5b")
 
@@ -127,7 +129,8 @@ def model_files(options: argparse.Namespace) -> Iterator[list[ModelFiles]]:
         return
     with tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder:
         store = Path(folder) / "store"
-        convert(options.gguf, store, precision="int8", progress=progress)
+        precision = precision_of(resolve_reference(str(options.gguf.absolute())), load_settings())
+        convert(options.gguf, store, precision=precision, progress=progress)
         yield [ModelFiles(options.gguf.stem, options.gguf, store)]
 
 
