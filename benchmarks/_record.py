@@ -1,12 +1,13 @@
 """Runs the benchmarks and writes `docs/benchmarks.json`, and from it the table and the plot beside it.
 
-    python benchmarks/_record.py [--only decode …] [--vllm-python PATH]
+    python benchmarks/_record.py [--only decode …] [--vllm-python PATH] [-- OPTION …]
     python benchmarks/_record.py --render
 
 Every figure in `docs/benchmarks.md` and `docs/benchmarks.svg` comes from the lines that a benchmark printed in one run.
-With `--only`, the other benchmarks keep the lines and the date of their last run. `--render` measures nothing.
-`bfcl.py` runs only where it is named, because it takes hours; `data_questions.py`, which asks the default agent the same
-questions under many seeds, has no peer and is not recorded.
+With `--only`, the other benchmarks keep the lines and the date of their last run. What stands after `--` is handed to
+every script that runs. `--render` measures nothing.
+`bfcl.py` runs only where it is named, because it takes hours; `data_questions.py`, which asks the default agent the
+same questions under many seeds, has no peer and is not recorded.
 """
 
 from __future__ import annotations
@@ -49,12 +50,14 @@ def run() -> int:
     parser.add_argument("--only", nargs="+", choices=(*SCRIPTS, *LONG), default=SCRIPTS, help="run these alone")
     parser.add_argument("--vllm-python", metavar="PATH", help="an interpreter that has vLLM's CPU build")
     parser.add_argument("--render", action="store_true", help="write the table and the plot anew, from the last runs")
+    parser.add_argument("rest", nargs="*", metavar="OPTION", help="for the scripts themselves, after --")
     options = parser.parse_args()
+    vllm = ["--vllm-python", options.vllm_python] if options.vllm_python else []
     record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     failed = []
     for script in () if options.render else options.only:
         say(f"{script}:")
-        results = lines(script, ["--vllm-python", options.vllm_python] if options.vllm_python else [])
+        results = lines(script, [*(vllm if script in WITH_VLLM else []), *options.rest])
         if results is None:
             failed.append(script)
             continue
@@ -74,9 +77,9 @@ def rendered(record: dict[str, Any]) -> dict[str, str]:
     return {"benchmarks.md": page(ordered, sources), "benchmarks.svg": plot(ordered)}
 
 
-def lines(script: str, vllm: list[str]) -> list[dict[str, Any]] | None:
+def lines(script: str, options: list[str]) -> list[dict[str, Any]] | None:
     """What the benchmark printed; None when it failed."""
-    command = [sys.executable, str(HERE / f"{script}.py"), "--json", *(vllm if script in WITH_VLLM else [])]
+    command = [sys.executable, str(HERE / f"{script}.py"), "--json", *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         return None
