@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from openhearth.models.architectures.native import NativeDecoder
 from openhearth.models.conformance.suite import check_device
 from openhearth.models.layers import linear, norm
 from openhearth.models.layers.linear import Int8Linear, WideInt8Linear
@@ -59,7 +60,6 @@ def test_broken_attention_is_found(monkeypatch: Patch) -> None:
     [
         (Int8Linear, "linear, int8,", 3, "int8"),
         (WideInt8Linear, "linear, int8-wide,", 3, "int8"),
-        (NativeLinear, "linear, q", 15, "native"),
     ],
 )
 def test_a_broken_integer_product_is_found(
@@ -70,6 +70,21 @@ def test_a_broken_integer_product_is_found(
     assert len([name for name in wrong if name.startswith(checks)]) == count
     assert all(name.startswith((checks, f"tiny model, {precision}")) for name in wrong)
     assert f"tiny model, {precision}, a text at once" in wrong
+
+
+def test_a_broken_native_product_is_found(monkeypatch: Patch) -> None:
+    # The tiny model runs in one native call, and so never comes by here.
+    monkeypatch.setattr(NativeLinear, "__call__", off(NativeLinear.__call__))
+    wrong = wrong_checks()
+    assert len(wrong) == 15
+    assert all(name.startswith("linear, q") for name in wrong)
+
+
+def test_a_broken_native_step_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(NativeDecoder, "__call__", off(NativeDecoder.__call__))
+    wrong = wrong_checks()
+    assert len(wrong) == 4
+    assert all(name.startswith("tiny model, native") for name in wrong)
 
 
 def test_scaling_a_tensor_instead_of_a_row_is_found(monkeypatch: Patch) -> None:
