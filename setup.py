@@ -45,10 +45,6 @@ class BuildLibrary(build_ext):
             words = getattr(error, "stderr", None) or error
             print(f"openhearth: the native kernels do not compile, installing without them: {words}", file=sys.stderr)
 
-    def copy_extensions_to_source(self) -> None:
-        if Path(self.get_ext_fullpath(LIBRARY)).exists():
-            super().copy_extensions_to_source()
-
     def get_outputs(self) -> list[str]:
         return [path for path in super().get_outputs() if Path(path).exists()]
 
@@ -61,7 +57,7 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
-    ext_modules=[Extension(LIBRARY, sources=[])],
+    ext_modules=[Extension(LIBRARY, sources=[], optional=True)],
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel},
     setup_requires=[] if kernels.find_compiler() else ["ziglang>=0.14"],
 )
