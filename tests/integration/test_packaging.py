@@ -25,11 +25,15 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist and the wheel that was built from it, out of a copy of the tracked tree."""
     base = tmp_path_factory.mktemp("packaging")
-    tree = base / "tree"
-    tree.mkdir()
-    run("git", "-C", ROOT, "checkout-index", "--all", f"--prefix={tree}/")
+    tree = _tracked_tree(base / "tree")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", base / "dist", tree)
     return base / "dist"
+
+
+def _tracked_tree(folder: Path) -> Path:
+    folder.mkdir()
+    run("git", "-C", ROOT, "checkout-index", "--all", f"--prefix={folder}/")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +98,19 @@ def test_the_installed_wheel_brings_the_kernels(built: Path, clean_python: Path,
     assert not wheel.name.endswith("-any.whl")
     code = "from openhearth.models.kernels.library import level; print(level())"
     assert run(clean_python, "-c", code, cwd=tmp_path).strip() in ("avx512", "avx2", "plain")
+
+
+def test_an_editable_install_puts_the_kernels_into_a_fresh_tree(tmp_path: Path) -> None:
+    tree = _tracked_tree(tmp_path / "tree")
+    run(
+        sys.executable,
+        "-c",
+        f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})",
+        cwd=tree,
+    )
+    code = "from openhearth.models.kernels import library; print(library.__file__, library.level())"
+    file, level = run(
+        sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tree)!r}); {code}", cwd=tmp_path
+    ).split()
+    assert Path(file).is_relative_to(tree)
+    assert level in ("avx512", "avx2", "plain")
