@@ -49,7 +49,7 @@ class PrefixCache:
             else:
                 blocks.pop()
                 if pool.free + pool.idle >= needed + spare and self._take(blocks, room):
-                    self.kv.copy_block(tail.block, blocks[-1], shared)
+                    self.kv.copy_block(tail.block, blocks[-1])
                     known, needed = known + shared, needed - 1
                 pool.drop(tail.block)
         if self.pool.free + self.pool.idle >= needed + spare and self.extend(blocks, len(tokens), room):

@@ -104,10 +104,10 @@ class KVStore:
         seen = [[None] * layers if span.start is None else self._run(span.start, span.length) for span in spans]
         return [LayerKV(pool, place, parts) for pool, place, *parts in zip(self._pools, new, *seen, strict=True)]
 
-    def copy_block(self, source: int, target: int, count: int = BLOCK) -> None:
-        """Make the first `count` slots of block `target` hold what those of `source` hold."""
+    def copy_block(self, source: int, target: int) -> None:
+        """Make block `target` hold what `source` holds; all of it, since a decoder may order a block as it likes."""
         first, second = source * BLOCK, target * BLOCK
-        self._data[:, :, :, second : second + count] = self._data[:, :, :, first : first + count]
+        self._data[:, :, :, second : second + BLOCK] = self._data[:, :, :, first : first + BLOCK]
 
     def _run(self, start: int, length: int) -> Sequence[tuple[Tensor, Tensor]]:
         seen = self._data[:, :, None, :, start : start + length]

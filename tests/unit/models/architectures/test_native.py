@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.engines import collect, request
 from support.kernels import levels_of
 from support.tiny import random_ids, tiny_model
 
@@ -16,6 +17,7 @@ from openhearth.models.architectures.decoder import Decoder, build_decoder
 from openhearth.models.architectures.native import NativeDecoder
 from openhearth.models.architectures.solo import Solo
 from openhearth.models.architectures.step import Part, Step
+from openhearth.models.engine.engine import Engine
 from openhearth.models.kernels.library import library
 from openhearth.models.loading.convert import convert
 from openhearth.models.loading.store import ModelStore
@@ -94,3 +96,25 @@ def test_decode_of_several_sequences_and_no_wanted_rows(tmp_path: Path) -> None:
     assert native(Step.of([Part(t[:39], 0, b, 0) for t, b in zip(texts, blocks, strict=True)], CPU), kv).shape[0] == 0
     last = [Part(t[39:], 39, b) for t, b in zip(texts, blocks, strict=True)]
     assert torch.equal(native(Step.of(last, CPU), kv), torch.stack([rows[-1] for rows in expected]))
+
+
+def test_a_fork_in_the_middle_of_a_block_answers_as_if_alone(tmp_path: Path) -> None:
+    decoder(tmp_path)
+    first, second = random_ids(60, seed=1), random_ids(60, seed=2)
+    forks = [first[:at] + second[at:] for at in (5, 17, 32, 45)]
+
+    def load() -> Engine:
+        return Engine.load(tmp_path / "store", device="cpu", threads=1, context=256)
+
+    alone = []
+    for fork in forks:
+        engine = load()
+        alone.append(collect(engine, request(fork, 12))[0])
+        engine.close()
+    engine = load()
+    collect(engine, request(first, 12))
+    for fork, expected in zip(forks, alone, strict=True):
+        found, finished = collect(engine, request(fork, 12))
+        assert finished.usage.cached_tokens > 0
+        assert found == expected
+    engine.close()
