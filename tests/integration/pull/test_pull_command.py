@@ -48,7 +48,7 @@ def test_the_folder_is_on_stdout_and_progress_on_stderr(web: Any, page: Make, pu
 
 
 def test_ctrl_c_stops_it_and_keeps_what_has_arrived(web: Any, page: Make, pull_tiny: Make, content: bytes) -> None:
-    web.pages[FILE] = page(content, delay_s=0.3)
+    web.pages[FILE] = page(content, delay_s=3)
     process = pull_tiny()
     part = paths.cache_dir() / "downloads" / "tiny" / "weights.bin.part"
     while process.poll() is None and not (part.exists() and part.stat().st_size):
