@@ -124,9 +124,3 @@ def cost_of_one_scale(int8: Path) -> float:
 def test_smollm2_needs_row_scaling(smollm2_gguf: Path, tmp_path: Path) -> None:
     convert(smollm2_gguf, tmp_path / "int8", precision="int8")
     assert cost_of_one_scale(tmp_path / "int8") > 0.1
-
-
-@pytest.mark.slow
-@pytest.mark.large
-def test_qwen_needs_row_scaling(qwen_store: Path) -> None:
-    assert cost_of_one_scale(qwen_store) > 0.1
