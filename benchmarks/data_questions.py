@@ -13,6 +13,8 @@ import argparse
 import asyncio
 import json
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,9 +134,12 @@ def _names(answer: str, part: str | float) -> bool:
 async def ask(question: Question, model: str, seed: int, temperature: float) -> dict[str, object]:
     choices = {"seed": seed, "temperature": temperature, "approve": "auto"}
     settings = load_settings({"agent": choices, "model": {"default": model}})
-    agent = Agent(tools=BUILTIN_TOOLS, workspace=DATA, settings=settings)
-    began = time.perf_counter()
-    result = await agent.arun(question.text)
+    # Of a copy: an agent that is asked for an answer may write a report beside the data.
+    with tempfile.TemporaryDirectory(prefix="hearth-questions-") as folder:
+        workspace = shutil.copytree(DATA, Path(folder) / "data")
+        agent = Agent(tools=BUILTIN_TOOLS, workspace=workspace, settings=settings)
+        began = time.perf_counter()
+        result = await agent.arun(question.text)
     return {
         "question": question.name,
         "group": question.group,
